@@ -1,0 +1,44 @@
+# make demo and make test are all the set-up there is.
+
+GO ?= go
+BIN := bin/usher
+
+.PHONY: all build demo test vet soak fuzz bench clean
+
+all: build
+
+build:
+	$(GO) build -o $(BIN) ./cmd/usher
+
+# A node, a 50,000-seat event, simulated buyers, and the audit at the end.
+demo: build
+	$(BIN) demo --once
+
+# The gate: everything, with the race detector.
+test: vet
+	$(GO) test -race -timeout 10m ./...
+
+vet:
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+
+# Long tests against real processes and real disks: kill -9 under load, twenty
+# gigabytes through the log, a million holds. SOAK_SCALE=0.1 for a tenth of it.
+SOAK_SCALE ?= 1
+soak: build
+	SOAK_SCALE=$(SOAK_SCALE) $(GO) test -tags soak -timeout 3h -count 1 -v -run 'Soak' ./...
+
+# Each fuzz target for FUZZTIME.
+FUZZTIME ?= 30s
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+# The micro workloads against a node of its own on this machine.
+bench: build
+	@set -e; for w in hold stampede cycle best map; do $(BIN) bench $$w; done
+
+clean:
+	rm -rf bin usher-data soak-data
