@@ -73,6 +73,8 @@ const (
 	KindUnassign Kind = 65 // EventOp → empty
 	KindAddKey   Kind = 66 // AddKey → empty
 	KindDropKey  Kind = 67 // DropKey → empty
+
+	KindBootstrap Kind = 68 // Bootstrap; proposed by the directory's leader only
 )
 
 // Mutates reports whether the kind is an operation on an event that clients may
