@@ -54,6 +54,24 @@ func (r *reader) u64() uint64 {
 	return 0
 }
 
+// bool reads 0 or 1. Anything else is refused, as are reserved bytes that are
+// not zero: a body has one encoding, and what is refused today can get a
+// meaning tomorrow.
+func (r *reader) bool() bool {
+	v := r.u8()
+	if v > 1 && r.err == nil {
+		r.err = fmt.Errorf("%d is neither 0 nor 1", v)
+	}
+	return v == 1
+}
+
+// zero skips a reserved byte.
+func (r *reader) zero() {
+	if v := r.u8(); v != 0 && r.err == nil {
+		r.err = fmt.Errorf("reserved byte is %d, not 0", v)
+	}
+}
+
 func (r *reader) id() (id ID) {
 	if v := r.take(len(id)); v != nil {
 		id = ID(v)

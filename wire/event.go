@@ -1,6 +1,10 @@
 package wire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
 
 // Rules are what an event allows. Apply enforces them.
 type Rules struct {
@@ -26,6 +30,32 @@ func DefaultRules() Rules {
 	}
 }
 
+// MaxRuleTime bounds the times in Rules: a week, in milliseconds.
+const MaxRuleTime = 7 * 24 * 3600 * 1000
+
+// Validate reports the first rule that is out of range, by its name in JSON.
+func (u *Rules) Validate() error {
+	for _, t := range []struct {
+		name  string
+		value uint32
+	}{{"hold_ttl_ms", u.HoldTTL}, {"max_ttl_ms", u.MaxTTL}, {"pay_cap_ms", u.PayCap}} {
+		if t.value < 1 || t.value > MaxRuleTime {
+			return fmt.Errorf("%s is %d; it must be between 1 and %d", t.name, t.value, MaxRuleTime)
+		}
+	}
+	switch {
+	case u.MaxTTL < u.HoldTTL:
+		return fmt.Errorf("max_ttl_ms is %d; it must not be below hold_ttl_ms, which is %d", u.MaxTTL, u.HoldTTL)
+	case u.SeatsPerHold < 1 || u.SeatsPerHold > MaxHoldSeats:
+		return fmt.Errorf("seats_per_hold is %d; it must be between 1 and %d", u.SeatsPerHold, MaxHoldSeats)
+	case u.OpensAt < 0 || u.ClosesAt < 0:
+		return errors.New("opens_at and closes_at must not be before 1970")
+	case u.ClosesAt != 0 && u.ClosesAt <= u.OpensAt:
+		return errors.New("closes_at must be after opens_at")
+	}
+	return nil
+}
+
 func (u *Rules) append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, u.HoldTTL)
 	b = binary.LittleEndian.AppendUint32(b, u.MaxTTL)
@@ -44,7 +74,7 @@ func (u *Rules) read(r *reader) {
 	u.Extensions = r.u8()
 	u.SeatsPerHold = r.u8()
 	u.SeatsPerBuyer = r.u16()
-	u.RefuseOrphans = r.u8() != 0
+	u.RefuseOrphans = r.bool()
 	u.OpensAt = int64(r.u64())
 	u.ClosesAt = int64(r.u64())
 }

@@ -77,7 +77,7 @@ func (h *Hold) Decode(body []byte) error {
 	h.Channel = ChannelKey(r.u64())
 	h.TTL = r.u32()
 	h.Flags = HoldFlags(r.u8())
-	r.u8()
+	r.zero()
 	h.Seats = r.seats()
 	return r.finish()
 }
@@ -271,7 +271,7 @@ func (c *Confirmed) Append(b []byte) []byte {
 
 func (c *Confirmed) Decode(body []byte) error {
 	r := reader{b: body}
-	c.Reacquired = r.u8() != 0
+	c.Reacquired = r.bool()
 	c.Now = Millis(r.u64())
 	c.Seats = r.seats()
 	return r.finish()
@@ -433,7 +433,7 @@ func (h *HoldInfo) Append(b []byte) []byte {
 func (h *HoldInfo) Decode(body []byte) error {
 	r := reader{b: body}
 	h.State = HoldState(r.u8())
-	h.Reacquired = r.u8() != 0
+	h.Reacquired = r.bool()
 	h.Extensions = r.u8()
 	h.Fence = Fence(r.u64())
 	h.Deadline = Millis(r.u64())

@@ -6,6 +6,7 @@ const (
 	MaxRowSeats   = 4_096
 	MaxSections   = 4_096 // sections and areas together
 	MaxCategories = 64    // a request names them by a bit each
+	MaxTitleLen   = 256   // bytes of Manifest.Name; other names have MaxKeyLen
 )
 
 // Access is a set of properties of a seat that a buyer may need.
@@ -18,17 +19,20 @@ const (
 	AccessAisle      Access = 1 << 3
 	AccessHearing    Access = 1 << 4 // induction loop
 	AccessSight      Access = 1 << 5 // for visually impaired people
+
+	accessAll = AccessSight<<1 - 1
 )
 
 // A Manifest is all that an event sells. It never changes; Rules do, and are
-// only where they start.
+// only where they start. Whoever builds one owns it until he hands it on; from
+// then on it is immutable.
 //
 // Seat ids follow from it: sections in order, their rows in order, each row
 // beginning a new word of 64 ids; then the areas, each beginning a new word.
 // Earlier rows of a section are better, and so are earlier sections.
 type Manifest struct {
-	Key        string // 1..MaxKeyLen bytes, unique in the cluster
-	Name       string
+	Key        string   // 1..MaxKeyLen bytes, unique in the cluster
+	Name       string   // for people; may be empty
 	Categories []string // price levels, the best first
 	Sections   []Section
 	Areas      []Area
@@ -44,7 +48,7 @@ type Section struct {
 // A Row is a run of neighbouring seats.
 type Row struct {
 	Name  string
-	Focal uint16 // where the best seat is, in half seats from the first: 2·(n-1)/2 is the middle
+	Focal uint16 // where the best seat is, in half seats from the first: n-1 is the middle of n seats
 	Seats []Seat // at most MaxRowSeats
 }
 

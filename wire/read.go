@@ -164,7 +164,11 @@ func (e *EventInfo) Decode(body []byte) error {
 			(*list)[i].read(&r)
 		}
 	}
-	e.Channels = make([][]byte, min(int(r.u8()), len(r.b)))
+	n := int(r.u8())
+	if n*2 > len(r.b) {
+		return ErrShort
+	}
+	e.Channels = make([][]byte, n)
 	for i := range e.Channels {
 		e.Channels[i] = r.bytes()
 	}
@@ -274,7 +278,7 @@ func (c *Changes) Append(b []byte) []byte {
 func (c *Changes) Decode(body []byte) error {
 	r := reader{b: body}
 	c.Version = Version(r.u64())
-	c.Resync = r.u8() != 0
+	c.Resync = r.bool()
 	n := r.u32()
 	if uint64(n)*ChangeSize != uint64(len(r.b)) {
 		return fmt.Errorf("%d changes have %d bytes", n, len(r.b))
