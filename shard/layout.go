@@ -41,6 +41,9 @@ type row struct {
 	side     *rowSide // nil for most rows
 }
 
+// mixed reports whether the row has seats of several categories.
+func (r *row) mixed() bool { return r.side != nil && r.side.categories != nil }
+
 // A rowSide is what only some rows have: seats of several categories, seats
 // with access flags. Each mask has a bit per seat of the row.
 type rowSide struct {
@@ -196,7 +199,7 @@ func (l *layout) counts(taken, booked, blocked []uint64, info *wire.EventInfo) {
 		c := p.count(r.word, r.words, nil)
 		addCounts(&info.Total, c)
 		addCounts(&info.Sections[r.section], c)
-		if r.side == nil || r.side.categories == nil {
+		if !r.mixed() {
 			addCounts(&info.Categories[r.category], c)
 			continue
 		}

@@ -1,0 +1,112 @@
+package shard
+
+import "github.com/usher-seats/usher/wire"
+
+// split chooses several groups when there are no seats for all together: the
+// largest first, those after the first as near to it as they can be. It reports
+// whether it found groups for all.
+//
+// The largest groups make the fewest. Only where no orphan may be left can that
+// fail though smaller groups would do (six seats out of runs of 5, 2 and 2: not
+// 5 and 1, but 2 and 2 and 2), so then it begins again with groups smaller than
+// the largest that it had, at most Count times.
+func (x *bestIndex) split() bool {
+	for limit := x.q.Count - 1; limit > 0; {
+		if x.splitUpTo(limit) {
+			return true
+		}
+		if !x.q.NoOrphan {
+			return false
+		}
+		limit = x.largestChosen() - 1
+	}
+	return false
+}
+
+func (x *bestIndex) largestChosen() (size int) {
+	for _, g := range x.groups[:x.chosen] {
+		size = max(size, g.size)
+	}
+	return size
+}
+
+// splitUpTo chooses groups of at most limit seats each.
+func (x *bestIndex) splitUpTo(limit int) bool {
+	x.chosen = 0
+	for rest := x.q.Count; rest > 0; {
+		g, ok := x.largest(min(rest, limit))
+		if !ok {
+			return false
+		}
+		if x.chosen > 0 {
+			g = x.near(g)
+		}
+		x.groups[x.chosen] = g
+		x.chosen++
+		x.rowChanged(g.row) // the view does not know of groups only chosen
+		rest -= g.size
+	}
+	return true
+}
+
+// largest finds the best group of the largest size up to limit.
+func (x *bestIndex) largest(limit int) (group, bool) {
+	for size := limit; size > 0; size-- {
+		if g, ok := x.together(size); ok {
+			return g, true
+		}
+	}
+	return group{}, false
+}
+
+// near finds the group that is nearest to the first one among those of g's size
+// that leave as many orphans as g, which is one of them: in the first one's row,
+// then in the other rows of its section, then elsewhere; each time the fewest
+// rows away, and of two rows equally far the earlier one.
+func (x *bestIndex) near(g group) group {
+	first := x.groups[0]
+	home := x.l.sections[x.l.rows[first.row].section]
+	if n, ok := x.outward(home, section{}, g); ok {
+		return n
+	}
+	if x.q.Section == wire.Any {
+		all := section{0, int32(len(x.l.rows))}
+		if n, ok := x.outward(all, home, g); ok {
+			return n
+		}
+	}
+	return g
+}
+
+// outward looks for a group like g in rows ever further from the first group's,
+// within some rows but not within others.
+func (x *bestIndex) outward(within, without section, g group) (group, bool) {
+	row := x.groups[0].row
+	for far := 0; within.has(row-far) || within.has(row+far); far++ {
+		for _, r := range [2]int{row - far, row + far} {
+			if !within.has(r) || without.has(r) {
+				continue
+			}
+			if n, ok := x.inLine(r, g); ok {
+				return n, true
+			}
+		}
+	}
+	return group{}, false
+}
+
+func (s section) has(row int) bool { return row >= int(s.from) && row < int(s.to) }
+
+// inLine finds the group like g in a row that is nearest to the first group's
+// place: as far from the row's focal point as the first group is from that of
+// its own row.
+func (x *bestIndex) inLine(row int, g group) (group, bool) {
+	entry := x.l.order.widest(row)
+	if !x.view.mayFit(entry, plane(g.size, g.orphans > 0)) {
+		return group{}, false
+	}
+	first := x.groups[0]
+	centre := 2*first.start + first.size - 1
+	point := int(x.l.rows[row].focal) + centre - int(x.l.rows[first.row].focal)
+	return x.inEntry(entry, g.size, g.orphans, point)
+}
