@@ -91,7 +91,7 @@ func TestReplicasAgree(t *testing.T) {
 	h := newHistory(seed, entries)
 	rng := rand.New(rand.NewPCG(seed, 2))
 	for range 5 {
-		snapshot := 1 + rng.IntN(entries-1)             // the snapshot's index
+		snapshot := 1 + rng.IntN(entries-1)              // the snapshot's index
 		encoded := snapshot + rng.IntN(entries-snapshot) // the part is this new
 		original := New()
 		h.apply(original, 0, encoded)
