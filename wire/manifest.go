@@ -4,6 +4,7 @@ package wire
 const (
 	MaxSeats      = 200_000 // places of an event, areas included
 	MaxRowSeats   = 4_096
+	MaxRowParts   = 16    // rows of a section with the same name
 	MaxSections   = 4_096 // sections and areas together
 	MaxCategories = 64    // a request names them by a bit each
 	MaxTitleLen   = 256   // bytes of Manifest.Name; other names have MaxKeyLen
@@ -45,7 +46,8 @@ type Section struct {
 	Rows []Row
 }
 
-// A Row is a run of neighbouring seats.
+// A Row is a run of neighbouring seats. Rows of a section may share a name, as
+// the two sides of an aisle do, if all their seats have different labels.
 type Row struct {
 	Name  string
 	Focal uint16 // where the best seat is, in half seats from the first: n-1 is the middle of n seats

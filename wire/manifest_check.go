@@ -99,23 +99,23 @@ func checkNew(what, name string, seen map[string]string) error {
 }
 
 func (m *Manifest) checkSections() error {
-	rows := make(map[string]int)
+	var labels distinct
+	parts := make(map[string]rowParts)
 	for i := range m.Sections {
 		s := &m.Sections[i]
 		if len(s.Rows) == 0 {
 			return fmt.Errorf("section %q has no rows; leave it out or give it some", s.Name)
 		}
-		clear(rows)
+		clear(parts)
 		for j := range s.Rows {
 			r := &s.Rows[j]
 			if err := checkName("name of a row", r.Name, MaxKeyLen); err != nil {
 				return fmt.Errorf("section %q, row %d of %d: %w", s.Name, j+1, len(s.Rows), err)
 			}
-			if first, ok := rows[r.Name]; ok {
-				return fmt.Errorf("section %q: row %q appears twice (rows %d and %d); names must be unique", s.Name, r.Name, first+1, j+1)
+			if err := m.checkRow(r, &labels); err != nil {
+				return fmt.Errorf("section %q row %q: %w", s.Name, r.Name, err)
 			}
-			rows[r.Name] = j
-			if err := m.checkRow(r); err != nil {
+			if err := checkParts(s, j, parts); err != nil {
 				return fmt.Errorf("section %q row %q: %w", s.Name, r.Name, err)
 			}
 		}
@@ -123,15 +123,51 @@ func (m *Manifest) checkSections() error {
 	return nil
 }
 
+// rowParts are the rows of a section that share a name.
+type rowParts struct {
+	first  int
+	number int
+	labels map[string]int // row that has the label; nil for a single row
+}
+
+// checkParts looks at a row that has the name of an earlier one: the two sides
+// of an aisle. Their seats must still be told apart by label.
+func checkParts(s *Section, j int, parts map[string]rowParts) error {
+	r := &s.Rows[j]
+	p, again := parts[r.Name]
+	if !again {
+		parts[r.Name] = rowParts{first: j, number: 1}
+		return nil
+	}
+	if p.number++; p.number > MaxRowParts {
+		return fmt.Errorf("more than %d rows of the section have this name", MaxRowParts)
+	}
+	if p.labels == nil {
+		p.labels = make(map[string]int)
+		for i := range s.Rows[p.first].Seats {
+			p.labels[s.Rows[p.first].Seats[i].Label] = p.first
+		}
+	}
+	for i := range r.Seats {
+		label := r.Seats[i].Label
+		if other, twice := p.labels[label]; twice {
+			return fmt.Errorf("appears twice (rows %d and %d of the section) and seat label %q is in both; labels must be unique", other+1, j+1, label)
+		}
+		p.labels[label] = j
+	}
+	parts[r.Name] = p
+	return nil
+}
+
 var errRowEmpty = errors.New("a row needs at least one seat")
 
-func (m *Manifest) checkRow(r *Row) error {
+func (m *Manifest) checkRow(r *Row, labels *distinct) error {
 	n := len(r.Seats)
 	if n == 0 {
 		return errRowEmpty
 	}
 	if int(r.Focal) > 2*(n-1) {
-		return fmt.Errorf("focal point %g is past its last seat; seats count from 0 to %d", float64(r.Focal)/2, n-1)
+		return fmt.Errorf("focal point %g is not in the row; it may be from 1 to %d", float64(r.Focal)/2+1, n)
 	}
 	for i := range r.Seats {
 		s := &r.Seats[i]
@@ -150,27 +186,16 @@ func (m *Manifest) checkRow(r *Row) error {
 			}
 		}
 	}
-	return checkSeatLabels(r.Seats)
+	return checkSeatLabels(r.Seats, labels)
 }
 
-// checkSeatLabels finds a label that a row has twice. Nearly all rows count up
-// or down; only the others pay for a map.
-func checkSeatLabels(seats []Seat) error {
-	up, down := true, true
-	for i := 1; i < len(seats) && (up || down); i++ {
-		order := compareLabels(seats[i-1].Label, seats[i].Label)
-		up = up && order < 0
-		down = down && order > 0
-	}
-	if up || down {
-		return nil
-	}
-	first := make(map[string]int, len(seats))
+// checkSeatLabels finds a label that a row has twice.
+func checkSeatLabels(seats []Seat, labels *distinct) error {
+	labels.reset(len(seats))
 	for i := range seats {
-		if j, ok := first[seats[i].Label]; ok {
+		if j, twice := labels.add(seats[i].Label); twice {
 			return fmt.Errorf("seat label %q appears twice (places %d and %d); labels must be unique", seats[i].Label, j+1, i+1)
 		}
-		first[seats[i].Label] = i
 	}
 	return nil
 }
@@ -245,22 +270,21 @@ func (m *Manifest) dashed() bool {
 
 // checkGUIDs finds a GUID that two seats have.
 func (m *Manifest) checkGUIDs() error {
-	var seen map[string]struct{}
+	var guids distinct
 	for i := range m.Sections {
 		s := &m.Sections[i]
 		for j := range s.Rows {
 			for k := range s.Rows[j].Seats {
-				guid := s.Rows[j].Seats[k].GUID
-				if guid == "" {
+				seat := &s.Rows[j].Seats[k]
+				if seat.GUID == "" {
 					continue
 				}
-				if seen == nil {
-					seen = make(map[string]struct{}, m.Seats())
+				if guids.items == nil {
+					guids.reset(m.Seats())
 				}
-				before := len(seen)
-				if seen[guid] = struct{}{}; len(seen) == before {
+				if _, twice := guids.add(seat.GUID); twice {
 					return fmt.Errorf("section %q row %q seat %q: guid %q is another seat's too; guids must be unique",
-						s.Name, s.Rows[j].Name, s.Rows[j].Seats[k].Label, guid)
+						s.Name, s.Rows[j].Name, seat.Label, seat.GUID)
 				}
 			}
 		}

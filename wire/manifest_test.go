@@ -164,11 +164,11 @@ func TestManifestMistakes(t *testing.T) {
 		{func(m *Manifest) { m.Areas[0].Category = 3 }, `area "Floor": category number 3 is unknown; the event has 3`},
 		{func(m *Manifest) { m.Areas[0].Capacity = 200_001 - 80 }, `the event has 200001 places; it may have at most 200000`},
 		{func(m *Manifest) { m.Sections[0].Rows = nil }, `section "Stalls" has no rows`},
-		{func(m *Manifest) { m.Sections[0].Rows[1].Name = "1" }, `section "Stalls": row "1" appears twice (rows 1 and 2); names must be unique`},
+		{func(m *Manifest) { m.Sections[0].Rows[1].Name = "1" }, `section "Stalls" row "1": appears twice (rows 1 and 2 of the section) and seat label "1" is in both; labels must be unique`},
 		{func(m *Manifest) { m.Sections[0].Rows[1].Name = "" }, `section "Stalls", row 2 of 2: name of a row is empty`},
 		{func(m *Manifest) { m.Sections[0].Rows[1].Seats = nil }, `section "Stalls" row "2": a row needs at least one seat`},
 		{func(m *Manifest) { m.Sections[0].Rows[1] = row("2", 4097, 0) }, `section "Stalls" row "2" has 4097 seats; a row has at most 4096`},
-		{func(m *Manifest) { circle(m).Focal = 7 }, `section "Circle" row "A": focal point 3.5 is past its last seat; seats count from 0 to 3`},
+		{func(m *Manifest) { circle(m).Focal = 7 }, `section "Circle" row "A": focal point 4.5 is not in the row; it may be from 1 to 4`},
 		{func(m *Manifest) { circle(m).Seats[3].Label = "101" }, `section "Circle" row "A": seat label "101" appears twice (places 1 and 4); labels must be unique`},
 		{func(m *Manifest) { circle(m).Seats[2].Label = "" }, `section "Circle" row "A": place 3: label of a seat is empty`},
 		{func(m *Manifest) { circle(m).Seats[2].Category = 9 }, `section "Circle" row "A": seat "105": category number 9 is unknown; the event has 3`},
@@ -218,6 +218,40 @@ func TestDashesAloneAreNoMistake(t *testing.T) {
 				t.Fatalf("%q is seat %d (%v), want %d", label, got, ok, s)
 			}
 		}
+	}
+}
+
+// TestRowInParts has a row with two aisles: three rows of one name.
+func TestRowInParts(t *testing.T) {
+	m := theatre()
+	left, middle, right := row("1", 10, 0), row("1", 20, 0), row("1", 10, 0)
+	for i := range middle.Seats {
+		middle.Seats[i].Label = strconv.Itoa(11 + i)
+	}
+	for i := range right.Seats {
+		right.Seats[i].Label = strconv.Itoa(31 + i)
+	}
+	m.Sections[0].Rows = []Row{left, row("2", 3, 0), middle, right}
+	if err := m.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	p := m.Places()
+	for label, want := range map[string]SeatID{"Stalls-1-1": 0, "Stalls-2-1": 64, "Stalls-1-11": 128, "Stalls-1-30": 147, "Stalls-1-31": 192} {
+		if s, ok := p.Seat(label); !ok || s != want || p.Label(want) != label {
+			t.Errorf("%s is %d (%v), want %d", label, s, ok, want)
+		}
+	}
+	if s, ok := p.Seat("Stalls-1-41"); ok {
+		t.Errorf("Stalls-1-41 is %d", s)
+	}
+	for i := range MaxRowParts - 2 {
+		part := row("1", 1, 0)
+		part.Seats[0].Label = strconv.Itoa(100 + i)
+		m.Sections[0].Rows = append(m.Sections[0].Rows, part)
+	}
+	want := `section "Stalls" row "1": more than 16 rows of the section have this name`
+	if err := m.Validate(); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 

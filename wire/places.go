@@ -44,6 +44,7 @@ type run struct {
 	places uint32
 	group  uint32 // index of its section, or of its area counted after the sections
 	row    uint32 // index within the section
+	next   uint32 // number in runs, from 1, of another row of the section with this name; 0: none
 	plain  bool   // labels are 1, 2 …
 }
 
@@ -54,7 +55,7 @@ type Places struct {
 	runs       []run
 	byWord     []uint32 // index in runs of the run that has the word
 	groups     map[string]uint32
-	rows       map[rowName]uint32 // index in runs
+	rows       map[rowName]uint32 // number in runs, from 1, of the last row with the name
 	categories map[string]uint16
 }
 
@@ -78,8 +79,9 @@ func (m *Manifest) Places() *Places {
 		p.groups[s.Name] = uint32(i)
 		for j := range s.Rows {
 			r := &s.Rows[j]
-			p.rows[rowName{uint32(i), r.Name}] = uint32(len(p.runs))
-			p.add(run{places: uint32(len(r.Seats)), group: uint32(i), row: uint32(j), plain: r.traits()&rowLabels == 0})
+			name := rowName{uint32(i), r.Name}
+			p.add(run{places: uint32(len(r.Seats)), group: uint32(i), row: uint32(j), next: p.rows[name], plain: r.traits()&rowLabels == 0})
+			p.rows[name] = uint32(len(p.runs))
 		}
 	}
 	for i := range m.Areas {
@@ -155,12 +157,10 @@ func (p *Places) find(label string, except SeatID) (SeatID, bool) {
 			continue
 		}
 		for j := dash(label, i+1); j >= 0; j = dash(label, j+1) {
-			n, ok := p.rows[rowName{g, label[i+1 : j]}]
-			if !ok {
-				continue
-			}
-			if s, ok := p.rowPlace(&p.runs[n], label[j+1:]); ok && s != except {
-				return s, true
+			for n := p.rows[rowName{g, label[i+1 : j]}]; n != 0; n = p.runs[n-1].next {
+				if s, ok := p.rowPlace(&p.runs[n-1], label[j+1:]); ok && s != except {
+					return s, true
+				}
 			}
 		}
 	}
