@@ -33,6 +33,9 @@ func DefaultRules() Rules {
 // MaxRuleTime bounds the times in Rules: a week, in milliseconds.
 const MaxRuleTime = 7 * 24 * 3600 * 1000
 
+// maxWall is the last time that RFC 3339 can write, in Unix milliseconds.
+const maxWall = 253402300799999
+
 // Validate reports the first rule that is out of range, by its name in JSON.
 func (u *Rules) Validate() error {
 	for _, t := range []struct {
@@ -48,8 +51,8 @@ func (u *Rules) Validate() error {
 		return fmt.Errorf("max_ttl_ms is %d; it must not be below hold_ttl_ms, which is %d", u.MaxTTL, u.HoldTTL)
 	case u.SeatsPerHold < 1 || u.SeatsPerHold > MaxHoldSeats:
 		return fmt.Errorf("seats_per_hold is %d; it must be between 1 and %d", u.SeatsPerHold, MaxHoldSeats)
-	case u.OpensAt < 0 || u.ClosesAt < 0:
-		return errors.New("opens_at and closes_at must not be before 1970")
+	case u.OpensAt < 0 || u.ClosesAt < 0 || u.OpensAt > maxWall || u.ClosesAt > maxWall:
+		return errors.New("opens_at and closes_at must be in the years 1970 to 9999")
 	case u.ClosesAt != 0 && u.ClosesAt <= u.OpensAt:
 		return errors.New("closes_at must be after opens_at")
 	}

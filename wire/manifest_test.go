@@ -189,7 +189,7 @@ func TestManifestMistakes(t *testing.T) {
 		{func(m *Manifest) { m.Rules.MaxTTL = 5 }, `rules: max_ttl_ms is 5; it must not be below hold_ttl_ms, which is 900000`},
 		{func(m *Manifest) { m.Rules.SeatsPerHold = 0 }, `rules: seats_per_hold is 0; it must be between 1 and 64`},
 		{func(m *Manifest) { m.Rules.SeatsPerHold = 65 }, `rules: seats_per_hold is 65`},
-		{func(m *Manifest) { m.Rules.OpensAt = -1 }, `rules: opens_at and closes_at must not be before 1970`},
+		{func(m *Manifest) { m.Rules.OpensAt = -1 }, `rules: opens_at and closes_at must be in the years 1970 to 9999`},
 		{func(m *Manifest) { m.Rules.OpensAt, m.Rules.ClosesAt = 5, 5 }, `rules: closes_at must be after opens_at`},
 	}
 	for i, c := range cases {
