@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-
-	"github.com/usher-seats/usher/wire"
 )
 
 // A Result is what a run measured.

@@ -51,16 +51,30 @@ func Sellout(ctx context.Context, c *client.Client, o SelloutOptions) (*SelloutR
 		return nil, fmt.Errorf("create the event: %w", err)
 	}
 	s := &sellout{o: o, event: ev, bookings: make(map[wire.ID][]wire.SeatID), owner: make([]atomic.Uint32, o.Seats)}
-	s.report = SelloutReport{Event: o.Key, Seats: o.Seats}
 	start := time.Now()
 	if err := s.run(ctx); err != nil {
 		return nil, err
 	}
-	s.report.Took = time.Since(start)
+	took := time.Since(start)
 	if err := s.audit(ctx); err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
-	return &s.report, nil
+	return s.report(took), nil
+}
+
+func (s *sellout) report(took time.Duration) *SelloutReport {
+	return &SelloutReport{
+		Event:     s.o.Key,
+		Seats:     s.o.Seats,
+		Took:      took,
+		Asked:     s.asked.Load(),
+		Taken:     s.taken.Load(),
+		Granted:   s.granted.Load(),
+		Abandoned: s.abandoned.Load(),
+		Released:  s.released.Load(),
+		Bookings:  int64(len(s.bookings)),
+		Booked:    s.booked.Load(),
+	}
 }
 
 func (o SelloutOptions) withDefaults() SelloutOptions {
@@ -100,14 +114,15 @@ func createHall(ctx context.Context, c *client.Client, o SelloutOptions) (*clien
 	return c.CreateEvent(ctx, m)
 }
 
-// A sellout is one sale under way. Counters are atomic; mu guards the ledger.
+// A sellout is one sale under way, shared by its buyers.
 type sellout struct {
-	o      SelloutOptions
-	event  *client.Event
-	report SelloutReport
-	owner  []atomic.Uint32 // by seat index: how many acknowledged bookings have it
+	o     SelloutOptions
+	event *client.Event
+	owner []atomic.Uint32 // by seat index: how many acknowledged bookings have it
 
-	mu       sync.Mutex
+	asked, taken, granted, abandoned, released, booked atomic.Int64
+
+	mu       sync.Mutex // guards bookings
 	bookings map[wire.ID][]wire.SeatID
 }
 
@@ -120,13 +135,13 @@ func (s *sellout) run(ctx context.Context) error {
 	for i := range s.o.Buyers {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(s.o.Seed, uint64(i)))
-			for ctx.Err() == nil && int(atomic.LoadInt64(&s.report.Booked)) < s.o.Seats {
+			for ctx.Err() == nil && s.booked.Load() < int64(s.o.Seats) {
 				if err := s.buyer(ctx, r); err != nil {
 					cancel(err)
 					return
 				}
 				// A bar that cannot be drawn is no reason to stop selling.
-				_ = bar.Set64(atomic.LoadInt64(&s.report.Booked))
+				_ = bar.Set64(s.booked.Load())
 			}
 		})
 	}
@@ -165,13 +180,13 @@ func (s *sellout) buyer(ctx context.Context, r *rand.Rand) error {
 	if hold == nil || err != nil {
 		return err
 	}
-	atomic.AddInt64(&s.report.Granted, 1)
+	s.granted.Add(1)
 	switch {
 	case abandons:
-		atomic.AddInt64(&s.report.Abandoned, 1)
+		s.abandoned.Add(1)
 		return nil
 	case gives:
-		atomic.AddInt64(&s.report.Released, 1)
+		s.released.Add(1)
 		return hold.Release(ctx)
 	}
 	if err := hold.Pay(ctx); err != nil {
@@ -187,15 +202,15 @@ func (s *sellout) buyer(ctx context.Context, r *rand.Rand) error {
 // house is nearly full it settles for fewer; nil means that nothing is free now.
 func (s *sellout) find(ctx context.Context, r *rand.Rand, count int, ttl time.Duration) (*client.Hold, error) {
 	if r.IntN(2) == 0 {
-		atomic.AddInt64(&s.report.Asked, 1)
+		s.asked.Add(1)
 		hold, err := s.event.Hold(ctx, client.HoldRequest{Seats: pick(r, count, s.o.Seats), TTL: ttl})
 		if !lostRace(err) {
 			return hold, err
 		}
-		atomic.AddInt64(&s.report.Taken, 1)
+		s.taken.Add(1)
 	}
 	for ; count > 0; count-- {
-		atomic.AddInt64(&s.report.Asked, 1)
+		s.asked.Add(1)
 		hold, err := s.event.HoldBest(ctx, client.BestRequest{Count: count, TTL: ttl})
 		if !lostRace(err) {
 			return hold, err
@@ -233,8 +248,7 @@ func (s *sellout) book(h *client.Hold) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bookings[h.ID()] = seats
-	s.report.Bookings++
-	atomic.AddInt64(&s.report.Booked, int64(len(seats)))
+	s.booked.Add(int64(len(seats)))
 	return nil
 }
 

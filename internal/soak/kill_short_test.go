@@ -1,0 +1,5 @@
+package soak
+
+import "testing"
+
+func TestKill(t *testing.T) { testKills(t, 2) }
