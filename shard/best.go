@@ -28,10 +28,11 @@ type bestQuery struct {
 // layout, the query, taken and barred alone. So it is in no snapshot and starts
 // cold. Owned by the applier.
 type bestIndex struct {
-	l     *layout
-	views []view
-	clock uint64   // queries so far
-	open  []uint64 // bit per word of areas: 0 says that all its places are taken
+	l       *layout
+	largest int // size of group that the longest row has room for
+	views   []view
+	clock   uint64   // queries so far
+	open    []uint64 // bit per word of areas: 0 says that all its places are taken
 
 	// Scratch of one query.
 	taken  []atomic.Uint64
@@ -54,6 +55,9 @@ func newBestIndex(l *layout) *bestIndex {
 	x := &bestIndex{l: l, open: make([]uint64, (l.words+wordBits-1)/wordBits)}
 	for i := range x.open {
 		x.open[i] = ^uint64(0)
+	}
+	for i := range l.rows {
+		x.largest = max(x.largest, min(int(l.rows[i].seats), wire.MaxHoldSeats))
 	}
 	return x
 }
@@ -142,8 +146,7 @@ func (x *bestIndex) findView(key viewKey) *view {
 	}
 	if len(x.views) < maxViews {
 		oldest = len(x.views)
-		blocks := (len(x.l.order.entries) + wordBits - 1) / wordBits
-		x.views = append(x.views, view{blocks: make([][planesPerView]uint64, blocks)})
+		x.views = append(x.views, newView(len(x.l.order.entries), x.largest))
 	}
 	v := &x.views[oldest]
 	v.key = key
@@ -161,6 +164,9 @@ func (x *bestIndex) orphanLimit() int {
 
 // together finds the best group of size seats.
 func (x *bestIndex) together(size int) (group, bool) {
+	if size > x.largest {
+		return group{}, false
+	}
 	for orphans := range x.orphanLimit() + 1 {
 		if g, ok := x.bestLeaving(size, orphans); ok {
 			return g, true

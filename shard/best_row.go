@@ -135,6 +135,21 @@ func (s *rowScan) leaving(i, orphans int) uint64 {
 	}
 }
 
+// fits reports whether there is a group of the scan's size, and one that leaves
+// no orphan.
+func (s *rowScan) fits() (fits, clean bool) {
+	for i := 1; i <= s.words; i++ {
+		if s.starts[i] == 0 {
+			continue
+		}
+		fits = true
+		if s.leaving(i, 0) != 0 {
+			return true, true
+		}
+	}
+	return fits, false
+}
+
 // nearest is the start, of groups that leave that many orphans, whose group has
 // its centre nearest to point, given in half seats from the row's first; of two
 // equally near the lower one. -1 if there is none.

@@ -34,7 +34,7 @@ func (x *bestIndex) largestChosen() (size int) {
 func (x *bestIndex) splitUpTo(limit int) bool {
 	x.chosen = 0
 	for rest := x.q.Count; rest > 0; {
-		g, ok := x.largest(min(rest, limit))
+		g, ok := x.largestUpTo(min(rest, limit))
 		if !ok {
 			return false
 		}
@@ -49,8 +49,8 @@ func (x *bestIndex) splitUpTo(limit int) bool {
 	return true
 }
 
-// largest finds the best group of the largest size up to limit.
-func (x *bestIndex) largest(limit int) (group, bool) {
+// largestUpTo finds the best group of the largest size up to limit.
+func (x *bestIndex) largestUpTo(limit int) (group, bool) {
 	for size := limit; size > 0; size-- {
 		if g, ok := x.together(size); ok {
 			return g, true

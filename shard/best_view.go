@@ -7,28 +7,26 @@ import (
 )
 
 const (
-	// exactSizes is the number of group sizes of which a view knows where they
-	// fit; of larger ones it knows where there are that many seats in a row.
-	exactSizes = 16
-	// planesPerSize are without orphans, and at all.
-	planesPerSize = 2
-	stalePlane    = 0
-	planesPerView = 1 + planesPerSize*(exactSizes+1)
-	// maxViews bounds the filters that an event remembers something about.
+	stalePlane = 0
+	// maxViews bounds the filters about which an event remembers something.
 	maxViews = 8
 )
 
-// A view remembers, for one filter, in which entries of the order a group of a
-// size fits, so that a query goes past 64 rows in one step. Derived state.
+// A view remembers, for one filter, in which entries of the order groups of each
+// size fit, so that a query goes past 64 rows in one step. Derived state.
 //
 // Entries are in blocks of 64, and a block has a word per plane, one bit per
-// entry. In the stale plane a bit says that the row has changed and the other
-// planes know nothing of it. Invariant: for an entry that is not stale, a bit
-// that is 0 is right.
+// entry. The stale plane says that the row has changed since the others were
+// computed. There are two more for each size that fits the longest row: where a
+// group fits without leaving an orphan, and where one fits at all. Invariant: for
+// an entry that is not stale, no bit of these is wrong.
 type view struct {
 	key    viewKey
 	used   uint64 // when a query last came; the view unused for longest goes
-	blocks [][planesPerView]uint64
+	planes int
+	words  []uint64 // by block, then by plane
+	// longest is, by entry, the largest size that has bits, stale or not.
+	longest []uint8
 }
 
 type viewKey struct {
@@ -36,82 +34,57 @@ type viewKey struct {
 	access wire.Access
 }
 
-// plane is where it stands in what entries a group of size fits: without leaving
-// an orphan, or at all.
-func plane(size int, orphans bool) int {
-	p := 1 + planesPerSize*min(size-1, exactSizes)
-	if orphans {
-		p++
+// newView knows nothing yet. largest is the largest size it will be asked for.
+func newView(entries, largest int) view {
+	blocks := (entries + wordBits - 1) / wordBits
+	planes := 1 + 2*largest
+	return view{
+		planes:  planes,
+		words:   make([]uint64, blocks*planes),
+		longest: make([]uint8, entries),
 	}
-	return p
+}
+
+// plane is the one for groups of a size that leave no orphan, or that leave any
+// number.
+func plane(size int, orphans bool) int {
+	if orphans {
+		return 2 * size
+	}
+	return 2*size - 1
 }
 
 // forget makes every entry stale.
 func (v *view) forget() {
-	for i := range v.blocks {
-		v.blocks[i][stalePlane] = ^uint64(0)
+	for i := stalePlane; i < len(v.words); i += v.planes {
+		v.words[i] = ^uint64(0)
 	}
 }
 
+// block has the planes of 64 entries.
+func (v *view) block(entry int) []uint64 {
+	at := entry / wordBits * v.planes
+	return v.words[at : at+v.planes]
+}
+
 func (v *view) setStale(entry int) {
-	v.blocks[entry/wordBits][stalePlane] |= 1 << (entry % wordBits)
+	v.words[entry/wordBits*v.planes+stalePlane] |= 1 << (entry % wordBits)
 }
 
 func (v *view) isStale(entry int) bool {
-	return v.blocks[entry/wordBits][stalePlane]>>(entry%wordBits)&1 != 0
+	return v.words[entry/wordBits*v.planes+stalePlane]>>(entry%wordBits)&1 != 0
 }
 
 // mayFit reports whether a row has to be looked at.
 func (v *view) mayFit(entry, plane int) bool {
-	b := &v.blocks[entry/wordBits]
+	b := v.block(entry)
 	return (b[stalePlane]|b[plane])>>(entry%wordBits)&1 != 0
 }
 
-// learn brings an entry up to date from a scan of its row as loaded with the
-// view's own filter.
-func (v *view) learn(entry int, s *rowScan) {
-	b := &v.blocks[entry/wordBits]
-	bit := uint64(1) << (entry % wordBits)
-	for p := range b {
-		b[p] &^= bit
-	}
-	for size := 1; size <= exactSizes; size++ {
-		s.grow(size)
-		all, clean := s.fits()
-		if !all {
-			return
-		}
-		b[plane(size, true)] |= bit
-		if clean {
-			b[plane(size, false)] |= bit
-		}
-	}
-	s.grow(exactSizes + 1)
-	if all, _ := s.fits(); all {
-		b[plane(exactSizes+1, true)] |= bit
-		b[plane(exactSizes+1, false)] |= bit
-	}
-}
-
-// fits reports whether there is a group of the scan's size, and one that leaves
-// no orphan.
-func (s *rowScan) fits() (all, clean bool) {
-	for i := 1; i <= s.words; i++ {
-		if s.starts[i] == 0 {
-			continue
-		}
-		all = true
-		if s.leaving(i, 0) != 0 {
-			return true, true
-		}
-	}
-	return all, false
-}
-
-// next is the first entry in [from, to) that may fit, or -1.
+// next is the first entry in [from, to) whose row has to be looked at, or -1.
 func (v *view) next(from, to, plane int) int {
 	for at := from; at < to; at = (at/wordBits + 1) * wordBits {
-		b := &v.blocks[at/wordBits]
+		b := v.block(at)
 		if m := (b[stalePlane] | b[plane]) >> (at % wordBits); m != 0 {
 			if at += bits.TrailingZeros64(m); at < to {
 				return at
@@ -120,4 +93,27 @@ func (v *view) next(from, to, plane int) int {
 		}
 	}
 	return -1
+}
+
+// learn brings an entry up to date from a scan of its row as loaded with the
+// view's own filter. Cost: grows with the longest run of the row, now and before.
+func (v *view) learn(entry int, s *rowScan) {
+	b, bit := v.block(entry), uint64(1)<<(entry%wordBits)
+	b[stalePlane] &^= bit
+	for p := range plane(int(v.longest[entry]), true) {
+		b[1+p] &^= bit
+	}
+	size := 1
+	for ; plane(size, true) < v.planes; size++ {
+		s.grow(size)
+		fits, clean := s.fits()
+		if !fits {
+			break
+		}
+		b[plane(size, true)] |= bit
+		if clean {
+			b[plane(size, false)] |= bit
+		}
+	}
+	v.longest[entry] = uint8(size - 1)
 }
