@@ -82,6 +82,16 @@ func (r *reader) id() (id ID) {
 // bytes reads a u16 length and that many bytes.
 func (r *reader) bytes() []byte { return r.take(int(r.u16())) }
 
+// long reads a u32 length and that many bytes.
+func (r *reader) long() []byte {
+	n := r.u32()
+	if r.err != nil || uint64(n) > uint64(len(r.b)) {
+		r.err = ErrShort
+		return nil
+	}
+	return r.take(int(n))
+}
+
 // seats reads a u16 count and that many seat ids.
 func (r *reader) seats() SeatList { return SeatList(r.take(4 * int(r.u16()))) }
 

@@ -113,7 +113,7 @@ func (c *Create) Decode(body []byte) error {
 	if v := r.take(len(c.Digest)); v != nil {
 		c.Digest = [32]byte(v)
 	}
-	c.Chunk = r.take(int(min(r.u32(), MaxRequestBody)))
+	c.Chunk = r.long()
 	return r.finish()
 }
 
