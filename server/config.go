@@ -1,0 +1,160 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/usher-seats/usher/wire"
+)
+
+// Config is all that a node is told. The zero value of every field is replaced
+// by its default.
+type Config struct {
+	// Data is the directory of the node's stores; it is created if missing.
+	// Default usher-data.
+	Data string
+	// Node is the node's name for ever. Default n1.
+	Node string
+
+	// Listen, HTTP and Admin are the addresses of the binary protocol, the HTTP
+	// frontend and the admin listener. Port 0 takes any; Off starts none.
+	// Default 127.0.0.1 with port 7700, 8080 and 9090.
+	Listen, HTTP, Admin string
+
+	// Shards is how many shards a cluster begins with; it only counts when the
+	// data directory is empty. Default 4: an event lives in one shard, so shards
+	// are what work spreads over, now on cores and later on nodes.
+	Shards int
+
+	// TLSCert and TLSKey are PEM files. With them all listeners speak TLS 1.3
+	// and nothing else. Default: none.
+	TLSCert, TLSKey string
+	// OperatorKeyFile holds an API key that is stored under the name "operator",
+	// with that role, if the cluster has no keys yet. It is how a node that never
+	// listens on loopback gets its first key. Default: none.
+	OperatorKeyFile string
+	// Insecure allows to listen beyond loopback without TLS, without API keys,
+	// or without both.
+	Insecure bool
+
+	// MaxConns bounds the connections of the binary protocol. Default 10,000.
+	MaxConns int
+	// MaxInFlight bounds the requests that a connection has unanswered; beyond it
+	// they are refused. Default 16,384.
+	MaxInFlight int
+	// IdleTimeout is how long a connection may be without a request. Default 10
+	// minutes.
+	IdleTimeout time.Duration
+	// WriteTimeout is how long a client may not read what it asked for before it
+	// is dropped. Default 10 s.
+	WriteTimeout time.Duration
+
+	// MaxHTTPConns bounds the connections of the HTTP frontend. Default 10,000.
+	MaxHTTPConns int
+	// MaxHTTPConnsPerIP bounds those from one IPv4 address or IPv6 /64. Default
+	// 2,000, which is room for a proxy in front of the node.
+	MaxHTTPConnsPerIP int
+
+	// SnapshotLogBytes of log ask for a snapshot of a group. Default: raftlog's.
+	SnapshotLogBytes int64
+
+	// Log takes what the node has to say. Default: slog's default.
+	Log *slog.Logger
+}
+
+// Off, as an address, starts no such listener.
+const Off = "off"
+
+const (
+	defaultShards      = 4
+	defaultMaxConns    = 10_000
+	defaultConnsPerIP  = 2_000
+	defaultMaxInFlight = 16_384
+	maxNodeName        = 64 // bytes
+)
+
+// withDefaults fills in what was not said.
+func (c Config) withDefaults() Config {
+	setDefault(&c.Data, "usher-data")
+	setDefault(&c.Node, "n1")
+	setDefault(&c.Listen, "127.0.0.1:7700")
+	setDefault(&c.HTTP, "127.0.0.1:8080")
+	setDefault(&c.Admin, "127.0.0.1:9090")
+	setDefault(&c.MaxConns, defaultMaxConns)
+	setDefault(&c.MaxInFlight, defaultMaxInFlight)
+	setDefault(&c.MaxHTTPConns, defaultMaxConns)
+	setDefault(&c.MaxHTTPConnsPerIP, defaultConnsPerIP)
+	setDefault(&c.IdleTimeout, 10*time.Minute)
+	setDefault(&c.WriteTimeout, 10*time.Second)
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}
+
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// validate reports the first thing that cannot be, in a sentence for whoever
+// typed it. It expects defaults to be filled in.
+func (c *Config) validate() error {
+	if len(c.Node) > maxNodeName {
+		return fmt.Errorf("the node's name has %d bytes, at most %d are allowed", len(c.Node), maxNodeName)
+	}
+	if c.Shards < 0 || c.Shards > wire.MaxShards {
+		return fmt.Errorf("a cluster has 1 to %d shards, not %d", wire.MaxShards, c.Shards)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return errors.New("TLS needs both a certificate and its key")
+	}
+	if c.MaxConns < 0 || c.MaxInFlight < 0 || c.MaxHTTPConns < 0 || c.MaxHTTPConnsPerIP < 0 || c.IdleTimeout < 0 || c.WriteTimeout < 0 {
+		return errors.New("limits and timeouts cannot be negative")
+	}
+	for _, addr := range []string{c.Listen, c.HTTP, c.Admin} {
+		if addr == Off {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return fmt.Errorf("cannot listen on %q: want host:port, :port or %q: %w", addr, Off, err)
+		}
+		if exposed(addr) && !c.Insecure && c.TLSCert == "" {
+			return fmt.Errorf("listening on %s without TLS would send API keys and buyers readable through the network: %s", addr, waysOut)
+		}
+	}
+	return nil
+}
+
+// waysOut is what somebody can do whose node refuses to listen beyond loopback.
+const waysOut = "give --tls-cert and --tls-key and an API key (--operator-key-file), listen on 127.0.0.1, or pass --insecure to accept the risk"
+
+// checkKeys refuses to listen beyond loopback for everybody.
+func (c *Config) checkKeys(keys int) error {
+	if keys > 0 || c.Insecure {
+		return nil
+	}
+	for _, addr := range []string{c.Listen, c.HTTP, c.Admin} {
+		if addr != Off && exposed(addr) {
+			return fmt.Errorf("listening on %s without any API key would let the whole network sell and delete events: %s", addr, waysOut)
+		}
+	}
+	return nil
+}
+
+// exposed reports whether an address can be reached from another machine, as
+// far as it tells.
+func exposed(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil || host == "localhost" {
+		return err != nil
+	}
+	ip, err := netip.ParseAddr(host)
+	return err != nil || !ip.IsLoopback()
+}

@@ -1,0 +1,42 @@
+package server
+
+import "sync/atomic"
+
+// counters are what the binary listener has done since it started. Any goroutine
+// may read them.
+type counters struct {
+	requests [maxCounted]atomic.Uint64 // frames and batch records, by kind
+	answers  [maxCounted]atomic.Uint64 // by status
+	early    atomic.Uint64             // holds answered by the early look
+	bytesIn  atomic.Uint64
+	bytesOut atomic.Uint64
+	accepted atomic.Uint64 // connections
+	refused  atomic.Uint64 // connections, at hello or before
+	dropped  atomic.Uint64 // connections that did not read or sent what is no frame
+}
+
+// maxCounted is above every kind and every status there is.
+const maxCounted = 320
+
+// A tally counts runs of equal values and adds them to the shared counters once
+// per run: nearly all requests of a read, and most answers of a batch, are alike,
+// and an atomic addition per request would be a tenth of a rejection.
+type tally struct {
+	value int
+	n     uint64
+}
+
+func (t *tally) count(to *[maxCounted]atomic.Uint64, value int) {
+	if value != t.value {
+		t.flush(to)
+		t.value = value
+	}
+	t.n++
+}
+
+func (t *tally) flush(to *[maxCounted]atomic.Uint64) {
+	if t.n > 0 && t.value < maxCounted {
+		to[t.value].Add(t.n)
+	}
+	t.n = 0
+}
