@@ -1,0 +1,266 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/usher-seats/usher/wire"
+)
+
+// An Event is a handle to an event: where it lives, and its manifest once that
+// was needed. It stands for one event, not for its key: when the event is
+// deleted and another is created under the key, the handle's calls say that
+// there is no such event. Safe for all goroutines.
+type Event struct {
+	client *Client
+	key    string
+	id     wire.EventID // set by the first find, immutable then
+	route  atomic.Pointer[route]
+	// finding is a mutex that waits no longer than a context. It guards the
+	// changes of route.
+	finding chan struct{}
+
+	plan    atomic.Pointer[plan]
+	reading chan struct{} // likewise, guards the setting of plan
+}
+
+// A route is where an event is decided. Immutable.
+type route struct {
+	node  *node
+	clock *clock // of the event's shard
+}
+
+// A plan is an event's manifest with its index, which is made when it is first
+// needed. Immutable.
+type plan struct {
+	manifest *wire.Manifest
+	places   func() *wire.Places
+}
+
+func newPlan(m *wire.Manifest) *plan { return &plan{m, sync.OnceValue(m.Places)} }
+
+func newEvent(c *Client, key string) *Event {
+	return &Event{client: c, key: key, finding: make(chan struct{}, 1), reading: make(chan struct{}, 1)}
+}
+
+// Key is the event's name as its owner chose it.
+func (e *Event) Key() string { return e.key }
+
+// ID is the event's number.
+func (e *Event) ID() wire.EventID { return e.id }
+
+// Now is shard time as far as the client knows: never ahead of the shard while
+// it has a leader, and behind by less than a round trip.
+func (e *Event) Now() wire.Millis { return e.route.Load().clock.at(time.Now()) }
+
+// maxHops bounds how often one node may name another as the leader.
+const maxHops = 4
+
+// find asks where the event is, and then the node that leads its shard, whose
+// clock counts. at is whom to ask first, nil for anybody.
+func (e *Event) find(ctx context.Context, op string, at *node) error {
+	c := e.client
+	name := wire.Key{Key: []byte(e.key)}
+	for hop := 0; ; hop++ {
+		q := &request{op: op, key: e.key, kind: wire.KindLocate, plain: name.Append, at: at}
+		var l wire.Location
+		if err := c.ask(ctx, q, &l); err != nil {
+			return err
+		}
+		if e.id == 0 {
+			e.id = l.Event
+		}
+		if e.id != l.Event {
+			return &Error{Op: op, Event: e.key, Status: wire.StatusUnknownEvent, Text: "its key belongs to another event now"}
+		}
+		r := &route{node: q.at, clock: c.clock(l.Shard)}
+		if led := string(l.Leader); led != "" && led != q.at.addr {
+			r.node = c.node(led)
+			if hop < maxHops {
+				at = r.node
+				continue
+			}
+		}
+		r.clock.learn(l.Now, q.sent, q.got)
+		e.route.Store(r)
+		return nil
+	}
+}
+
+// refind replaces a route that has turned out to be wrong. Of many callers that
+// find it out at once, one asks.
+func (e *Event) refind(ctx context.Context, wrong *route, at *node) error {
+	if err := lock(ctx, e.finding); err != nil {
+		return err
+	}
+	defer unlock(e.finding)
+	if e.route.Load() != wrong {
+		return nil
+	}
+	return e.find(ctx, "find event", at)
+}
+
+func lock(ctx context.Context, mutex chan struct{}) error {
+	select {
+	case mutex <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func unlock(mutex chan struct{}) { <-mutex }
+
+// Info reads the event's rules and its counts, which are consistent in
+// themselves and contain all that was acknowledged before the call. Sections and
+// categories are counted in the order of the manifest.
+func (e *Event) Info(ctx context.Context) (*wire.EventInfo, error) {
+	info := new(wire.EventInfo)
+	q := e.read("read event", wire.KindEvent, (&wire.EventRef{Event: e.id}).Append)
+	q.consistent = true
+	if err := e.client.ask(ctx, q, info); err != nil {
+		return nil, err
+	}
+	return info, nil
+}
+
+// Freshness says how new an answer must be.
+type Freshness bool
+
+const (
+	// Latest is what the node that answers has: consistent in itself, and behind
+	// by no more than replication.
+	Latest Freshness = false
+	// Consistent has all that was acknowledged before the call.
+	Consistent Freshness = true
+)
+
+// Map reads the state of every seat.
+func (e *Event) Map(ctx context.Context, f Freshness) (*wire.SeatMap, error) {
+	m := new(wire.SeatMap)
+	q := e.read("read map", wire.KindMap, (&wire.EventRef{Event: e.id}).Append)
+	q.consistent = bool(f)
+	if err := e.client.ask(ctx, q, m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Changes reads what happened to seats after the version since, or says that the
+// event no longer remembers it and the map must be read.
+func (e *Event) Changes(ctx context.Context, since wire.Version) (*wire.Changes, error) {
+	changes := new(wire.Changes)
+	query := wire.ChangesQuery{Event: e.id, Since: since}
+	if err := e.client.ask(ctx, e.read("read changes", wire.KindChanges, query.Append), changes); err != nil {
+		return nil, err
+	}
+	return changes, nil
+}
+
+func (e *Event) read(op string, kind wire.Kind, body func([]byte) []byte) *request {
+	return &request{op: op, kind: kind, event: e, plain: body}
+}
+
+func (e *Event) change(op string, kind wire.Kind, id wire.ID, body func([]byte, wire.Mutation) []byte) *request {
+	return &request{op: op, kind: kind, event: e, id: id, mutate: body}
+}
+
+// Manifest is all that the event sells. It is read once.
+func (e *Event) Manifest(ctx context.Context) (*wire.Manifest, error) {
+	p, err := e.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.manifest, nil
+}
+
+// Places translates between labels, such as A-1-12, and seat ids.
+func (e *Event) Places(ctx context.Context) (*wire.Places, error) {
+	p, err := e.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.places(), nil
+}
+
+func (e *Event) load(ctx context.Context) (*plan, error) {
+	if p := e.plan.Load(); p != nil {
+		return p, nil
+	}
+	if err := lock(ctx, e.reading); err != nil {
+		return nil, &Error{Op: "read manifest", Event: e.key, Status: wire.StatusUnavailable, Err: err}
+	}
+	defer unlock(e.reading)
+	if p := e.plan.Load(); p != nil {
+		return p, nil
+	}
+	var m encodedManifest
+	q := e.read("read manifest", wire.KindManifest, (&wire.EventRef{Event: e.id}).Append)
+	if err := e.client.ask(ctx, q, &m); err != nil {
+		return nil, err
+	}
+	p := newPlan(m.Manifest)
+	e.plan.Store(p)
+	return p, nil
+}
+
+// encodedManifest makes a body out of the manifest's decoder.
+type encodedManifest struct{ *wire.Manifest }
+
+func (m *encodedManifest) Decode(body []byte) (err error) {
+	m.Manifest, err = wire.DecodeManifest(body)
+	return err
+}
+
+// Labels names seats the way tickets do.
+func (e *Event) Labels(ctx context.Context, seats ...wire.SeatID) ([]string, error) {
+	if _, err := e.load(ctx); err != nil {
+		return nil, err
+	}
+	return e.knownLabels(seats), nil
+}
+
+// knownLabels names seats if the manifest is here; nil if not.
+func (e *Event) knownLabels(seats []wire.SeatID) []string {
+	p := e.plan.Load()
+	if p == nil {
+		return nil
+	}
+	places := p.places()
+	labels := make([]string, len(seats))
+	for i, s := range seats {
+		labels[i] = places.Label(s)
+	}
+	return labels
+}
+
+// seats joins ids and the seats of labels into a list of at most most.
+func (e *Event) seats(ctx context.Context, op string, ids []wire.SeatID, labels []string, most int) (wire.SeatList, error) {
+	if n := len(ids) + len(labels); n > most {
+		return nil, e.misuse(op, wire.StatusTooLarge, fmt.Sprintf("%d seats, at most %d can be named at once", n, most))
+	}
+	list := wire.MakeSeatList(ids...)
+	if len(labels) == 0 {
+		return list, nil
+	}
+	places, err := e.Places(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, label := range labels {
+		seat, ok := places.Seat(label)
+		if !ok {
+			return nil, e.misuse(op, wire.StatusUnknownSeat, fmt.Sprintf("the event has no seat labelled %q", label))
+		}
+		list = list.Append(seat)
+	}
+	return list, nil
+}
+
+// misuse refuses a request that cannot be made.
+func (e *Event) misuse(op string, s wire.Status, text string) *Error {
+	return &Error{Op: op, Event: e.key, Status: s, Text: text}
+}

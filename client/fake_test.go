@@ -1,0 +1,512 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/usher-seats/usher/wire"
+)
+
+// A hall is the event that the fake nodes of a test decide about: as much of a
+// shard as the client can tell from a real one. Guarded by mu.
+type hall struct {
+	mu       sync.Mutex
+	key      string
+	event    wire.EventID
+	shard    uint32
+	manifest *wire.Manifest
+	born     time.Time
+	ahead    time.Duration // of shard time, on top of what has passed since born
+	floor    wire.Millis   // timed ids up to here are forgotten
+	leader   string        // address of the node that decides
+
+	answers map[wire.ID]answer  // first answer by request id
+	done    map[wire.ID]int     // how often a request took effect
+	holds   map[wire.ID]*holder // by hold id
+	owner   map[wire.SeatID]wire.ID
+	chunks  []byte
+	exists  bool
+	fences  wire.Fence
+}
+
+type answer struct {
+	kind   wire.Kind
+	status wire.Status
+	body   []byte
+}
+
+type holder struct {
+	info  wire.HoldInfo
+	seats []wire.SeatID
+}
+
+func newHall() *hall {
+	seats := make([]wire.Seat, 20)
+	for i := range seats {
+		seats[i].Label = fmt.Sprint(i + 1)
+	}
+	return &hall{
+		key:   "gala",
+		event: 7,
+		shard: 3,
+		manifest: &wire.Manifest{
+			Key:        "gala",
+			Categories: []string{"gold", "silver"},
+			Sections: []wire.Section{
+				{Name: "A", Rows: []wire.Row{{Name: "1", Focal: 19, Seats: seats}, {Name: "2", Focal: 19, Seats: seats}}},
+			},
+			Areas: []wire.Area{{Name: "Floor", Category: 1, Capacity: 100}},
+			Rules: wire.DefaultRules(),
+		},
+		born:    time.Now(),
+		ahead:   time.Hour,
+		exists:  true,
+		answers: make(map[wire.ID]answer),
+		done:    make(map[wire.ID]int),
+		holds:   make(map[wire.ID]*holder),
+		owner:   make(map[wire.SeatID]wire.ID),
+		fences:  100,
+	}
+}
+
+func (h *hall) nowLocked() wire.Millis {
+	return wire.Millis((time.Since(h.born) + h.ahead) / time.Millisecond)
+}
+
+func (h *hall) now() wire.Millis {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.nowLocked()
+}
+
+// jump moves shard time, and forgets ids that are older than it was if asked to.
+func (h *hall) jump(by time.Duration, forget bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if forget {
+		h.floor = h.nowLocked()
+	}
+	h.ahead += by
+}
+
+func (h *hall) lead(addr string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leader = addr
+}
+
+// effects tells how often the request with this id took effect.
+func (h *hall) effects(id wire.ID) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.done[id]
+}
+
+// answer decides a request the way a shard does: an id seen before gets its
+// first answer, a late one is refused, the rest is decided and remembered.
+func (h *hall) answer(addr string, kind wire.Kind, body []byte) (wire.Status, []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case kind == wire.KindLocate:
+		return h.locateLocked(addr, body)
+	case kind.Directory():
+		return h.directoryLocked(kind, body)
+	case kind == wire.KindEvents:
+		return h.listLocked(body)
+	case h.leader != addr:
+		return wire.StatusMoved, []byte(h.leader)
+	case !kind.Mutates():
+		return h.readLocked(kind, body)
+	}
+	m, err := wire.ParseMutation(body)
+	if err != nil {
+		return wire.StatusBadFrame, []byte(err.Error())
+	}
+	if m.Event != h.event || !h.exists && kind != wire.KindCreate {
+		return wire.StatusUnknownEvent, nil
+	}
+	now := h.nowLocked()
+	clock := (&wire.Clock{Now: now}).Append(nil)
+	own := kind < wire.KindExtend || kind > wire.KindRelease
+	if own {
+		if a, seen := h.answers[m.ID]; seen {
+			if a.kind != kind {
+				return wire.StatusIDReused, nil
+			}
+			return a.status, a.body
+		}
+	}
+	if m.Deadline != 0 && now > m.Deadline {
+		return wire.StatusLate, clock
+	}
+	if at, timed := m.ID.Time(); own && timed {
+		if at > now+60_000 {
+			return wire.StatusIDAhead, clock
+		}
+		if at <= h.floor {
+			return wire.StatusTooOld, clock
+		}
+	}
+	status, out := h.decideLocked(kind, m.ID, body, now)
+	if own {
+		h.answers[m.ID] = answer{kind, status, out}
+	}
+	if status == wire.StatusOK {
+		h.done[m.ID]++
+	}
+	return status, out
+}
+
+func (h *hall) locateLocked(addr string, body []byte) (wire.Status, []byte) {
+	var k wire.Key
+	if err := k.Decode(body); err != nil || string(k.Key) != h.key {
+		return wire.StatusUnknownEvent, nil
+	}
+	l := wire.Location{Event: h.event, Shard: h.shard, Now: h.nowLocked()}
+	if addr != h.leader {
+		l.Leader = []byte(h.leader)
+		l.Now -= 10_000 // a follower's idea of shard time is old
+	}
+	return wire.StatusOK, l.Append(nil)
+}
+
+func (h *hall) directoryLocked(kind wire.Kind, body []byte) (wire.Status, []byte) {
+	m, err := wire.ParseMutation(body)
+	if err != nil {
+		return wire.StatusBadFrame, []byte(err.Error())
+	}
+	if m.Deadline != 0 {
+		return wire.StatusBadRequest, []byte("a client cannot know the directory's time")
+	}
+	h.done[m.ID]++
+	if kind == wire.KindAssign {
+		var a wire.Assign
+		if err := a.Decode(body); err != nil {
+			return wire.StatusBadFrame, []byte(err.Error())
+		}
+		h.key = string(a.Key)
+		return wire.StatusOK, (&wire.Location{Event: h.event, Shard: h.shard}).Append(nil)
+	}
+	if kind == wire.KindUnassign {
+		h.key = ""
+	}
+	return wire.StatusOK, nil
+}
+
+func (h *hall) listLocked(body []byte) (wire.Status, []byte) {
+	var query wire.EventsQuery
+	if err := query.Decode(body); err != nil {
+		return wire.StatusBadFrame, nil
+	}
+	var l wire.EventList
+	for i := 0; i < 25 && len(l.Entries) < 10; i++ {
+		if key := fmt.Sprintf("event-%02d", i); key > string(query.After) {
+			l.Entries = append(l.Entries, wire.EventEntry{Key: []byte(key), Event: wire.EventID(i)})
+		}
+	}
+	return wire.StatusOK, l.Append(nil)
+}
+
+func (h *hall) readLocked(kind wire.Kind, body []byte) (wire.Status, []byte) {
+	switch kind {
+	case wire.KindEvent:
+		return wire.StatusOK, (&wire.EventInfo{Version: wire.Version(h.fences), Now: h.nowLocked(), Rules: h.manifest.Rules}).Append(nil)
+	case wire.KindManifest:
+		return wire.StatusOK, h.manifest.Encode()
+	case wire.KindMap:
+		return wire.StatusOK, (&wire.SeatMap{Version: wire.Version(h.fences), Planes: make([]byte, 16*h.manifest.Words())}).Append(nil)
+	case wire.KindChanges:
+		return wire.StatusOK, (&wire.Changes{Resync: true}).Append(nil)
+	case wire.KindGetHold:
+		var ref wire.HoldRef
+		if err := ref.Decode(body); err != nil {
+			return wire.StatusBadFrame, nil
+		}
+		k := h.holds[ref.ID]
+		if k == nil {
+			return wire.StatusUnknownHold, nil
+		}
+		info := k.info
+		info.Now = h.nowLocked()
+		return wire.StatusOK, info.Append(nil)
+	}
+	return wire.StatusUnknownKind, nil
+}
+
+func (h *hall) decideLocked(kind wire.Kind, id wire.ID, body []byte, now wire.Millis) (wire.Status, []byte) {
+	switch kind {
+	case wire.KindHold:
+		var op wire.Hold
+		if err := op.Decode(body); err != nil {
+			return wire.StatusBadFrame, nil
+		}
+		return h.grantLocked(id, op.Seats.IDs(), op.TTL, now)
+	case wire.KindHoldBest, wire.KindHoldArea:
+		return h.grantLocked(id, []wire.SeatID{wire.SeatID(len(h.owner) + 1000)}, 0, now)
+	case wire.KindExtend, wire.KindPay, wire.KindConfirm, wire.KindRelease:
+		return h.onHoldLocked(kind, id, body, now)
+	case wire.KindCreate:
+		return h.createLocked(body)
+	case wire.KindDelete:
+		h.exists = false
+		return wire.StatusOK, nil
+	case wire.KindCancel:
+		return wire.StatusOK, (&wire.SeatsLost{Now: now, Seats: wire.MakeSeatList(1)}).Append(nil)
+	case wire.KindExchange:
+		return wire.StatusOK, (&wire.Confirmed{Now: now, Seats: wire.MakeSeatList(2)}).Append(nil)
+	}
+	return wire.StatusOK, nil
+}
+
+func (h *hall) grantLocked(id wire.ID, seats []wire.SeatID, ttl uint32, now wire.Millis) (wire.Status, []byte) {
+	lost := wire.SeatsLost{Now: now}
+	for _, s := range seats {
+		if _, taken := h.owner[s]; taken {
+			lost.Seats = lost.Seats.Append(s)
+		}
+	}
+	if len(lost.Seats) > 0 {
+		lost.Offer = wire.MakeSeatList(64, 65)
+		return wire.StatusTaken, lost.Append(nil)
+	}
+	for _, s := range seats {
+		h.owner[s] = id
+	}
+	if ttl == 0 {
+		ttl = h.manifest.Rules.HoldTTL
+	}
+	h.fences++
+	list := wire.MakeSeatList(seats...)
+	deadline := now + wire.Millis(ttl)
+	h.holds[id] = &holder{
+		info:  wire.HoldInfo{State: wire.StateHeld, Fence: h.fences, Deadline: deadline, Held: list},
+		seats: seats,
+	}
+	return wire.StatusOK, (&wire.Granted{Fence: h.fences, Deadline: deadline, Now: now, Seats: list}).Append(nil)
+}
+
+func (h *hall) onHoldLocked(kind wire.Kind, id wire.ID, body []byte, now wire.Millis) (wire.Status, []byte) {
+	k := h.holds[id]
+	if k == nil {
+		return wire.StatusUnknownHold, nil
+	}
+	var quoted wire.Fence
+	switch kind {
+	case wire.KindExtend:
+		var op wire.Extend
+		if err := op.Decode(body); err != nil {
+			return wire.StatusBadFrame, nil
+		}
+		if quoted = op.Fence; op.Nth > k.info.Extensions {
+			k.info.Extensions++
+			k.info.Deadline = now + wire.Millis(op.TTL)
+		}
+	case wire.KindPay:
+		var op wire.Pay
+		if err := op.Decode(body); err != nil {
+			return wire.StatusBadFrame, nil
+		}
+		quoted = op.Fence
+	default:
+		var op wire.OnHold
+		if err := op.Decode(body); err != nil {
+			return wire.StatusBadFrame, nil
+		}
+		quoted = op.Fence
+	}
+	if quoted != k.info.Fence {
+		return wire.StatusFenceMismatch, nil
+	}
+	list := wire.MakeSeatList(k.seats...)
+	switch kind {
+	case wire.KindConfirm:
+		k.info.State, k.info.Held, k.info.Booked = wire.StateBooked, nil, list
+		return wire.StatusOK, (&wire.Confirmed{Now: now, Seats: list}).Append(nil)
+	case wire.KindRelease:
+		k.info.State, k.info.Held = wire.StateReleased, nil
+		for _, s := range k.seats {
+			if h.owner[s] == id {
+				delete(h.owner, s)
+			}
+		}
+		return wire.StatusOK, (&wire.SeatsLost{Now: now, Seats: list}).Append(nil)
+	}
+	return wire.StatusOK, (&wire.Timing{Deadline: k.info.Deadline, Now: now}).Append(nil)
+}
+
+func (h *hall) createLocked(body []byte) (wire.Status, []byte) {
+	var op wire.Create
+	if err := op.Decode(body); err != nil {
+		return wire.StatusBadFrame, nil
+	}
+	if int(op.Offset) == len(h.chunks) {
+		h.chunks = append(h.chunks, op.Chunk...)
+	}
+	h.exists = len(h.chunks) == int(op.Total)
+	return wire.StatusOK, nil
+}
+
+// A cluster is the fake nodes of a test and the wires to them, which are
+// in memory, so that time can be virtual.
+type cluster struct {
+	hall *hall
+	id   wire.ID
+
+	mu       sync.Mutex
+	nodes    map[string]bool // whether it takes connections
+	sessions []*session
+	dials    int
+
+	// meddle, if set, sees each request before it is answered. It may answer it
+	// or do something worse; false lets it be answered as usual. Called on the
+	// session's goroutine.
+	meddle func(s *session, h wire.Header, body []byte) bool
+	// welcome, if set, answers a hello in place of the usual.
+	welcome func(s *session, h wire.Header, body []byte)
+	// wrap, if set, is put around the client's end of each connection.
+	wrap func(net.Conn) net.Conn
+}
+
+func newCluster(addrs ...string) *cluster {
+	c := &cluster{hall: newHall(), id: wire.KeyID("cluster"), nodes: make(map[string]bool)}
+	for _, a := range addrs {
+		c.nodes[a] = true
+	}
+	c.hall.leader = addrs[0]
+	return c
+}
+
+// options are those of a client of this cluster.
+func (c *cluster) options() *Options {
+	return &Options{Conns: 1, Dialer: c.dial}
+}
+
+var errRefused = errors.New("connection refused")
+
+func (c *cluster) dial(ctx context.Context, addr string) (net.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dials++
+	if !c.nodes[addr] {
+		return nil, errRefused
+	}
+	here, there := net.Pipe()
+	s := &session{cluster: c, addr: addr, nc: there}
+	c.sessions = append(c.sessions, s)
+	go s.serve()
+	if c.wrap != nil {
+		return c.wrap(here), nil
+	}
+	return here, nil
+}
+
+// stop ends a node: its connections break and it takes no new ones.
+func (c *cluster) stop(addr string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nodes[addr] = false
+	for _, s := range c.sessions {
+		if s.addr == addr {
+			s.nc.Close()
+		}
+	}
+}
+
+func (c *cluster) dialed() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dials
+}
+
+// A session is a connection as a node sees it.
+type session struct {
+	cluster *cluster
+	addr    string
+	nc      net.Conn
+
+	mu    sync.Mutex // serializes writes
+	heads []wire.Header
+}
+
+func (s *session) serve() {
+	defer s.nc.Close()
+	var head [wire.HeaderSize]byte
+	for {
+		if _, err := io.ReadFull(s.nc, head[:]); err != nil {
+			return
+		}
+		h, err := wire.ParseHeader(head[:], wire.MaxRequestBody)
+		if err != nil {
+			return
+		}
+		body := make([]byte, h.Body)
+		if _, err := io.ReadFull(s.nc, body); err != nil {
+			return
+		}
+		s.request(h, body)
+	}
+}
+
+func (s *session) request(h wire.Header, body []byte) {
+	c := s.cluster
+	switch {
+	case h.Kind == wire.KindHello && c.welcome != nil:
+		c.welcome(s, h, body)
+	case h.Kind == wire.KindHello:
+		w := wire.Welcome{Version: wire.ProtocolVersion, MaxInFlight: 1 << 14, Cluster: c.id, Node: []byte(s.addr)}
+		s.reply(h, wire.StatusOK, w.Append(nil))
+	case c.meddle != nil && c.meddle(s, h, body):
+	case h.Kind == wire.KindPing:
+		s.reply(h, wire.StatusOK, body)
+	default:
+		s.usual(h, body)
+	}
+}
+
+// usual answers a request as a sound node would.
+func (s *session) usual(h wire.Header, body []byte) {
+	status, out := s.cluster.hall.answer(s.addr, h.Kind, body)
+	s.reply(h, status, out)
+}
+
+// apply decides a request and keeps the answer to itself.
+func (s *session) apply(h wire.Header, body []byte) {
+	s.cluster.hall.answer(s.addr, h.Kind, body)
+}
+
+func (s *session) reply(h wire.Header, status wire.Status, body []byte) {
+	h.Flags, h.Status, h.Body = wire.FlagAnswer, status, len(body)
+	s.raw(append(h.Append(nil), body...))
+}
+
+func (s *session) raw(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nc.Write(b) // a client that has gone is no failure of a node
+}
+
+// dialFake makes a client of the cluster and finds its event.
+func dialFake(t *testing.T, c *cluster, o *Options) (*Client, *Event) {
+	t.Helper()
+	if o == nil {
+		o = c.options()
+	}
+	cl, err := Dial(t.Context(), slices.Sorted(maps.Keys(c.nodes)), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev, err := cl.Event(t.Context(), c.hall.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cl, ev
+}
