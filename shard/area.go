@@ -7,7 +7,7 @@ import (
 	"github.com/usher-seats/usher/wire"
 )
 
-// areaPick appends the first count free places of an area to dst. barred, if not
+// areaPick appends the first count (1 or more) free places of an area to dst. barred, if not
 // nil, has the places that the request may not have. If there are not enough it
 // returns dst as it was and false. Applier only; changed must be told of every
 // change, as for best.
@@ -33,11 +33,12 @@ func (x *bestIndex) areaPick(area, count int, taken []atomic.Uint64, barred []ui
 	return dst[:start], false
 }
 
-// nextOpen is the first word from which on that may have a free place, or end.
+// nextOpen is the first word at or after word that may have a free place; if none
+// before end has, then any that is not before end.
 func (x *bestIndex) nextOpen(word, end int) int {
 	for word < end {
 		if m := x.open[word/wordBits] >> (word % wordBits); m != 0 {
-			return min(word+bits.TrailingZeros64(m), end)
+			return word + bits.TrailingZeros64(m)
 		}
 		word = (word/wordBits + 1) * wordBits
 	}

@@ -122,9 +122,6 @@ func (x *bestIndex) appendSeats(dst []wire.SeatID, g group) []wire.SeatID {
 // of its own: whatever fits under it fits without it too, so the view without
 // bars still says where not to look.
 func (x *bestIndex) useView(key viewKey, barred []uint64) {
-	if barred == nil {
-		key.bars = 0
-	}
 	x.own = filter{access: key.access}
 	if key.bars != 0 {
 		x.own.barred = barred

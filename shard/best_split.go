@@ -1,36 +1,29 @@
 package shard
 
-import "github.com/usher-seats/usher/wire"
-
 // split chooses several groups when there are no seats for all together: the
 // largest first, those after the first as near to it as they can be. It reports
 // whether it found groups for all.
 //
 // The largest groups make the fewest. Only where no orphan may be left can that
 // fail though smaller groups would do (six seats out of runs of 5, 2 and 2: not
-// 5 and 1, but 2 and 2 and 2), so then it begins again with groups smaller than
-// the largest that it had, at most Count times.
+// 5 and 1, but 2 and 2 and 2), so then it begins again with a smaller first group.
+//
+// Cost: with limit l there are about Count/l groups, so Count·ln(Count) groups at
+// most, each of which may look at a bit of every row.
 func (x *bestIndex) split() bool {
-	for limit := x.q.Count - 1; limit > 0; {
+	for limit := x.q.Count - 1; limit > 0; limit = x.groups[0].size - 1 {
 		if x.splitUpTo(limit) {
 			return true
 		}
-		if !x.q.NoOrphan {
+		if x.chosen == 0 || !x.q.NoOrphan {
 			return false
 		}
-		limit = x.largestChosen() - 1
 	}
 	return false
 }
 
-func (x *bestIndex) largestChosen() (size int) {
-	for _, g := range x.groups[:x.chosen] {
-		size = max(size, g.size)
-	}
-	return size
-}
-
-// splitUpTo chooses groups of at most limit seats each.
+// splitUpTo chooses groups of at most limit seats each, none larger than the one
+// before it.
 func (x *bestIndex) splitUpTo(limit int) bool {
 	x.chosen = 0
 	for rest := x.q.Count; rest > 0; {
@@ -45,6 +38,7 @@ func (x *bestIndex) splitUpTo(limit int) bool {
 		x.chosen++
 		x.rowChanged(g.row) // the view does not know of groups only chosen
 		rest -= g.size
+		limit = g.size
 	}
 	return true
 }
@@ -64,27 +58,22 @@ func (x *bestIndex) largestUpTo(limit int) (group, bool) {
 // then in the other rows of its section, then elsewhere; each time the fewest
 // rows away, and of two rows equally far the earlier one.
 func (x *bestIndex) near(g group) group {
-	first := x.groups[0]
-	home := x.l.sections[x.l.rows[first.row].section]
-	if n, ok := x.outward(home, section{}, g); ok {
-		return n
-	}
-	if x.q.Section == wire.Any {
-		all := section{0, int32(len(x.l.rows))}
-		if n, ok := x.outward(all, home, g); ok {
+	home := x.l.sections[x.l.rows[x.groups[0].row].section]
+	everywhere := section{0, int32(len(x.l.rows))}
+	for _, rows := range [2]section{home, everywhere} {
+		if n, ok := x.outward(rows, g); ok {
 			return n
 		}
 	}
 	return g
 }
 
-// outward looks for a group like g in rows ever further from the first group's,
-// within some rows but not within others.
-func (x *bestIndex) outward(within, without section, g group) (group, bool) {
+// outward looks for a group like g in rows ever further from the first group's.
+func (x *bestIndex) outward(within section, g group) (group, bool) {
 	row := x.groups[0].row
 	for far := 0; within.has(row-far) || within.has(row+far); far++ {
 		for _, r := range [2]int{row - far, row + far} {
-			if !within.has(r) || without.has(r) {
+			if !within.has(r) {
 				continue
 			}
 			if n, ok := x.inLine(r, g); ok {

@@ -103,6 +103,16 @@ func (t *twin) groups(q *bestQuery, size int) (all []twinGroup) {
 	return all
 }
 
+// fits reports whether a row has a group of a size, and one that leaves no orphan.
+func (t *twin) fits(q *bestQuery, row, size int) (fits, clean bool) {
+	one := twin{rows: t.rows[row : row+1]}
+	for _, g := range one.groups(q, size) {
+		fits = true
+		clean = clean || g.orphans == 0
+	}
+	return fits, clean
+}
+
 func (g *twinGroup) centre() int { return 2*g.start + g.size - 1 }
 
 func abs(n int) int { return max(n, -n) }
@@ -175,11 +185,7 @@ func (t *twin) best(q bestQuery) ([]wire.SeatID, bool) {
 		if !q.NoOrphan || len(groups) == 0 {
 			return nil, false
 		}
-		largest := 0
-		for _, g := range groups {
-			largest = max(largest, g.size)
-		}
-		limit = largest - 1
+		limit = groups[0].size - 1
 	}
 	return nil, false
 }
@@ -204,6 +210,7 @@ func (t *twin) round(q *bestQuery, limit int) (groups []twinGroup, ok bool) {
 			t.rows[g.row].seats[g.start+i].chosen = true
 		}
 		missing -= g.size
+		limit = g.size
 	}
 	return groups, true
 }

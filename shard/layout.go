@@ -216,7 +216,8 @@ func (l *layout) counts(taken, booked, blocked []uint64, info *wire.EventInfo) {
 	}
 }
 
-// planes are consistent copies of an event's words, and its padding.
+// planes are consistent copies of an event's words, and its padding. No seat is
+// both booked and blocked, and those that are either are taken.
 type planes struct{ taken, booked, blocked, pads []uint64 }
 
 // count counts the places in words, of those in mask if there is one.
@@ -228,7 +229,7 @@ func (p *planes) count(word, words int32, mask []uint64) (c wire.Counts) {
 		}
 		taken := p.taken[word+i] & places
 		booked := p.booked[word+i] & places
-		blocked := p.blocked[word+i] & places &^ booked
+		blocked := p.blocked[word+i] & places
 		c.Free += uint32(bits.OnesCount64(places &^ taken))
 		c.Booked += uint32(bits.OnesCount64(booked))
 		c.Blocked += uint32(bits.OnesCount64(blocked))
