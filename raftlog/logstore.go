@@ -1,26 +1,286 @@
 package raftlog
 
-import "github.com/hashicorp/raft"
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
 
-// A logStore is one group's part of the node's log.
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/hashicorp/raft"
+)
+
+// maxStoreBytes bounds what one batch writes, so that a write stays well under
+// Options.StallLimit. A longer StoreLogs is several batches, each synced.
+const maxStoreBytes = 8 << 20
+
+// A logStore is one group's part of the log that all groups share. It implements
+// raft.LogStore: StoreLogs returns when its entries are on disk, and groups that
+// store at the same time share a sync.
 //
-// Truncation is bounded in bytes here and not by raft: set raft's TrailingLogs
-// to 0. DeleteRange of a prefix keeps the last TrailingLogBytes of entries and
-// whatever a snapshot that is being sent to a follower needs to connect to.
-type logStore struct{}
+// The entries are without a gap. raft may leave one behind an installed snapshot
+// and keep the entries before it; such entries may have been overruled, and a
+// leader that still had them could hand them out. So what does not connect is
+// dropped.
+//
+// raft calls StoreLogs and truncates the end on one goroutine, truncates the
+// beginning on another and reads on any.
+//
+// Set raft's TrailingLogs to 0: what stays behind a snapshot is decided here, in
+// bytes. See DeleteRange.
+type logStore struct {
+	n      *Node
+	group  uint64
+	slot   *stallSlot
+	pinned func() uint64 // index of the oldest snapshot that is being read; set once
 
-func (s *logStore) FirstIndex() (uint64, error)              { return 0, nil }
-func (s *logStore) LastIndex() (uint64, error)               { return 0, nil }
-func (s *logStore) GetLog(index uint64, log *raft.Log) error { return raft.ErrLogNotFound }
-func (s *logStore) StoreLog(log *raft.Log) error             { return nil }
-func (s *logStore) StoreLogs(logs []*raft.Log) error         { return nil }
-func (s *logStore) DeleteRange(min, max uint64) error        { return nil }
+	mu          sync.Mutex
+	first, last uint64 // what the log holds, on disk; 0: nothing
+	lastTerm    uint64
+	overruled   uint64 // entries from last+1 to here are still stored; the next StoreLogs removes them
+	tail        logTail
+}
 
-// bytes is the size of the entries in the log.
-func (s *logStore) bytes() int64 { return 0 }
+// Keys are the group and the index, big-endian.
+func logKey(group, index uint64) []byte {
+	return binary.BigEndian.AppendUint64(groupKey(group), index)
+}
 
-// bytesAfter is the size of the entries above index.
-func (s *logStore) bytesAfter(index uint64) int64 { return 0 }
+const logKeySize = 16
 
-// indexForTail is the lowest index from which on the log holds at most n bytes.
-func (s *logStore) indexForTail(n int64) uint64 { return 0 }
+// Values are the type, the term, the extensions behind their length, and the
+// data. The index is in the key; when the leader appended the entry (AppendedAt)
+// is of no use to anybody. Pebble checks every block it reads.
+func logValueSize(l *raft.Log) int {
+	return 1 + uvarintSize(l.Term) + uvarintSize(uint64(len(l.Extensions))) + len(l.Extensions) + len(l.Data)
+}
+
+func uvarintSize(v uint64) int {
+	n := 1
+	for ; v >= 0x80; v >>= 7 {
+		n++
+	}
+	return n
+}
+
+func appendLogValue(b []byte, l *raft.Log) []byte {
+	b = append(b, byte(l.Type))
+	b = binary.AppendUvarint(b, l.Term)
+	b = binary.AppendUvarint(b, uint64(len(l.Extensions)))
+	b = append(b, l.Extensions...)
+	return append(b, l.Data...)
+}
+
+// decodeLogValue fills l but for its index. Data and Extensions alias b.
+func decodeLogValue(b []byte, l *raft.Log) error {
+	if len(b) == 0 {
+		return errDamaged
+	}
+	typ, b := b[0], b[1:]
+	term, n := binary.Uvarint(b)
+	if n <= 0 {
+		return errDamaged
+	}
+	b = b[n:]
+	ext, n := binary.Uvarint(b)
+	if n <= 0 || ext > uint64(len(b)-n) {
+		return errDamaged
+	}
+	b = b[n:]
+	*l = raft.Log{Type: raft.LogType(typ), Term: term, Data: b[ext:]}
+	if ext > 0 {
+		l.Extensions = b[:ext:ext]
+	}
+	return nil
+}
+
+// openLogStore reads through the group's entries once: it makes sure that there
+// is no gap and counts their bytes.
+func openLogStore(n *Node, group uint64) (*logStore, error) {
+	s := &logStore{n: n, group: group, slot: n.stalls.slot(n.path("log")), pinned: func() uint64 { return 0 }}
+	it, err := n.log.NewIter(&pebble.IterOptions{LowerBound: groupKey(group), UpperBound: groupKey(group + 1)})
+	if err != nil {
+		return nil, err
+	}
+	var l raft.Log
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		index := binary.BigEndian.Uint64(it.Key()[8:])
+		if s.last != 0 && index != s.last+1 {
+			err = fmt.Errorf("%s is damaged: entry %d is followed by %d; %s", n.path("log"), s.last, index, startOver(n.opts.Dir))
+			break
+		}
+		var v []byte
+		if v, err = it.ValueAndErr(); err == nil {
+			err = decodeLogValue(v, &l)
+		}
+		s.tail.append(index, logKeySize+len(v))
+		if s.first == 0 {
+			s.first = index
+		}
+		s.last, s.lastTerm = index, l.Term
+	}
+	if err := errors.Join(err, it.Error(), it.Close()); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// logEnds reads the index of a group's first entry and the position of the last.
+func logEnds(db *pebble.DB, group uint64) (first uint64, last position, err error) {
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: groupKey(group), UpperBound: groupKey(group + 1)})
+	if err != nil {
+		return 0, position{}, err
+	}
+	if it.First() {
+		first = binary.BigEndian.Uint64(it.Key()[8:])
+	}
+	if it.Last() {
+		var l raft.Log
+		var v []byte
+		if v, err = it.ValueAndErr(); err == nil {
+			err = decodeLogValue(v, &l)
+		}
+		last = position{l.Term, binary.BigEndian.Uint64(it.Key()[8:])}
+	}
+	return first, last, errors.Join(err, it.Error(), it.Close())
+}
+
+// FirstIndex implements raft.LogStore.
+func (s *logStore) FirstIndex() (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.first, nil
+}
+
+// LastIndex implements raft.LogStore.
+func (s *logStore) LastIndex() (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last, nil
+}
+
+// end is the position of the last entry.
+func (s *logStore) end() position {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return position{s.lastTerm, s.last}
+}
+
+// GetLog implements raft.LogStore. The data belongs to the caller.
+func (s *logStore) GetLog(index uint64, l *raft.Log) error {
+	s.mu.Lock()
+	there := s.first != 0 && s.first <= index && index <= s.last
+	s.mu.Unlock()
+	if !there {
+		return raft.ErrLogNotFound
+	}
+	v, err := pebbleGet(s.n.log, logKey(s.group, index))
+	if err == nil && v == nil {
+		return raft.ErrLogNotFound // truncated meanwhile
+	}
+	if err == nil {
+		err = decodeLogValue(v, l)
+	}
+	if err != nil {
+		err = fmt.Errorf("reading entry %d of group %d from %s: %w", index, s.group, s.n.path("log"), err)
+		s.n.fail(err.Error())
+		return err
+	}
+	l.Index = index
+	return nil
+}
+
+// StoreLog implements raft.LogStore.
+func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs implements raft.LogStore. It returns nil when the entries are on
+// disk, and with them the removal of what they replace.
+func (s *logStore) StoreLogs(logs []*raft.Log) error {
+	for i := 1; i < len(logs); i++ {
+		if logs[i].Index != logs[i-1].Index+1 {
+			return fmt.Errorf("raftlog: entry %d follows entry %d", logs[i].Index, logs[i-1].Index)
+		}
+	}
+	for len(logs) > 0 {
+		n, size := 0, 0
+		for n < len(logs) && (n == 0 || size < maxStoreBytes) {
+			size += logKeySize + logValueSize(logs[n])
+			n++
+		}
+		if err := s.store(logs[:n], size); err != nil {
+			return err
+		}
+		logs = logs[n:]
+	}
+	return nil
+}
+
+// store writes entries in one synced batch.
+func (s *logStore) store(logs []*raft.Log, size int) error {
+	b := s.n.log.NewBatchWithSize(size + 32*len(logs) + 64)
+	index := logs[0].Index
+
+	s.mu.Lock()
+	connects := s.first != 0 && s.first <= index && index <= s.last+1
+	from, to := index, max(s.last, s.overruled)
+	if !connects {
+		from = s.first // none of it may stay
+	}
+	s.mu.Unlock()
+	if from <= to && to != 0 {
+		if err := b.DeleteRange(logKey(s.group, from), logKey(s.group, to+1), nil); err != nil {
+			return err
+		}
+	}
+	for _, l := range logs {
+		op := b.SetDeferred(logKeySize, logValueSize(l))
+		binary.BigEndian.PutUint64(op.Key, s.group)
+		binary.BigEndian.PutUint64(op.Key[8:], l.Index)
+		appendLogValue(op.Value[:0], l)
+		if err := op.Finish(); err != nil {
+			return err
+		}
+	}
+	s.slot.enter()
+	err := s.n.write("log", func() error { return b.Commit(pebble.Sync) })
+	s.slot.leave()
+	if err != nil {
+		return err // the batch may still be in Pebble's hands
+	}
+	if err := b.Close(); err != nil {
+		return err
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if connects {
+		s.cutLocked(index)
+	} else {
+		s.first, s.tail = index, logTail{}
+	}
+	for _, l := range logs {
+		s.tail.append(l.Index, logKeySize+logValueSize(l))
+	}
+	last := logs[len(logs)-1]
+	s.last, s.lastTerm, s.overruled = last.Index, last.Term, 0
+	return nil
+}
+
+// write runs a write to one of the Pebbles. Pebble calls pebbleLogger.Fatalf for
+// a failed sync, and then returns nil; for other failures of the WAL it panics.
+// Each of these ends the process, and none is taken for success.
+func (n *Node) write(store string, commit func() error) (err error) {
+	if err := n.failure(); err != nil {
+		return err
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			n.fail(fmt.Sprintf("writing to %s failed: %v", n.path(store), r))
+			err = errFailed
+		}
+	}()
+	if err := commit(); err != nil {
+		n.fail(fmt.Sprintf("writing to %s failed: %v", n.path(store), err))
+	}
+	return n.failure()
+}
