@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/usher-seats/usher/server"
+)
+
+const aboutServe = `
+Runs a node. Without flags: one node that this machine alone can reach, with its
+data in ./usher-data, made there if it does not exist. It tells when it serves,
+and ends in good order on SIGTERM or Ctrl-C: it refuses new requests, finishes
+those under way and takes a snapshot.
+
+To be reached from other machines it wants TLS and an API key:
+
+  openssl rand -hex 32 > operator.key
+  usher serve --listen :7700 --http :8080 \
+      --tls-cert cert.pem --tls-key key.pem --operator-key-file operator.key
+`
+
+const (
+	// startTimeout bounds the start: stores are opened and the log is replayed.
+	startTimeout = 5 * time.Minute
+	// stopTimeout bounds finishing what is under way.
+	stopTimeout = 20 * time.Second
+)
+
+// serve runs a node until ctx ends.
+func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var c server.Config
+	var verbose bool
+	f := newFlags("serve")
+	f.StringVar(&c.Data, "data", "usher-data", "`directory` of the node's stores")
+	f.StringVar(&c.Node, "node", "n1", "`name` of the node, for ever")
+	f.StringVar(&c.Listen, "listen", "127.0.0.1:7700", "`address` of the binary protocol, which the Go client speaks; \"off\" for none")
+	f.StringVar(&c.HTTP, "http", "127.0.0.1:8080", "`address` of the HTTP API; \"off\" for none")
+	f.StringVar(&c.Admin, "admin", "127.0.0.1:9090", "`address` of health, metrics and administration; \"off\" for none")
+	f.IntVar(&c.Shards, "shards", 0, "`number` of shards of a new cluster (4 if not given)")
+	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM `file` with the certificate of all listeners")
+	f.StringVar(&c.TLSKey, "tls-key", "", "PEM `file` with the certificate's private key")
+	f.StringVar(&c.OperatorKeyFile, "operator-key-file", "", "`file` with an API key that may operate, stored if the cluster has no keys yet")
+	f.BoolVar(&c.Insecure, "insecure", false, "listen beyond this machine even without TLS or without API keys")
+	f.IntVar(&c.MaxConns, "max-conns", 10_000, "most `connections` of the binary protocol")
+	f.IntVar(&c.MaxInFlight, "max-in-flight", 16_384, "most unanswered `requests` of a connection")
+	f.IntVar(&c.MaxHTTPConns, "max-http-conns", 10_000, "most `connections` of the HTTP API")
+	f.IntVar(&c.MaxHTTPConnsPerIP, "max-http-conns-per-ip", 2000, "most `connections` of the HTTP API from one address")
+	f.DurationVar(&c.IdleTimeout, "idle-timeout", 10*time.Minute, "`time` after which a silent connection is closed")
+	f.DurationVar(&c.WriteTimeout, "write-timeout", 10*time.Second, "`time` after which a client that does not read its answers is dropped")
+	f.Int64Var(&c.SnapshotLogBytes, "snapshot-log-bytes", 64<<20, "`bytes` of log after which a shard takes a snapshot")
+	f.BoolVar(&verbose, "verbose", false, "log what is of interest to developers only")
+	if err := parse(f, args, aboutServe, stdout); err != nil {
+		return err
+	}
+	if err := noArguments(f); err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	c.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	return serveNode(ctx, c, stdout)
+}
+
+func serveNode(ctx context.Context, c server.Config, stdout io.Writer) error {
+	began := time.Now()
+	starting, cancel := context.WithTimeout(ctx, startTimeout)
+	node, err := server.Start(starting, c)
+	cancel()
+	if mistake, ok := errors.AsType[*server.ConfigError](err); ok {
+		return usageError{mistake.Error()}
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "usher serves after %v: binary protocol on %s, HTTP on %s, admin on %s, data in %s\n",
+		time.Since(began).Round(time.Millisecond), orOff(node.Addr()), orOff(node.HTTPAddr()), orOff(node.AdminAddr()), c.Data)
+	<-ctx.Done()
+	fmt.Fprintln(stdout, "usher stops: no new requests; finishing those under way")
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := node.Close(stopping); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	return nil
+}
+
+func orOff(addr string) string {
+	if addr == "" {
+		return server.Off
+	}
+	return addr
+}
