@@ -132,6 +132,15 @@ func (c *Config) validate() error {
 	return nil
 }
 
+// A ConfigError is a mistake in a Config, in a sentence for whoever typed it. No
+// node was started.
+type ConfigError struct{ err error }
+
+func (e *ConfigError) Error() string { return e.err.Error() }
+
+// Unwrap gives what was wrong.
+func (e *ConfigError) Unwrap() error { return e.err }
+
 // waysOut is what somebody can do whose node refuses to listen beyond loopback.
 const waysOut = "give --tls-cert and --tls-key and an API key (--operator-key-file), listen on 127.0.0.1, or pass --insecure to accept the risk"
 

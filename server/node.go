@@ -52,11 +52,11 @@ type group struct {
 func Start(ctx context.Context, c Config) (*Node, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
-		return nil, err
+		return nil, &ConfigError{err}
 	}
 	tlsConfig, err := loadTLS(&c)
 	if err != nil {
-		return nil, err
+		return nil, &ConfigError{err}
 	}
 	n := &Node{
 		cfg:       c,
@@ -91,7 +91,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	if err := n.cfg.checkKeys(len(n.table().Keys())); err != nil {
-		return err
+		return &ConfigError{err}
 	}
 	n.wall = startWallClock(n)
 	if err := n.listen(); err != nil {
@@ -127,7 +127,7 @@ func (n *Node) startDirectory(ctx context.Context) error {
 	}
 	if have := n.table().Shards(); have > 0 {
 		if n.cfg.Shards != 0 && n.cfg.Shards != have {
-			return fmt.Errorf("the cluster in %s has %d shards, not %d: --shards counts only when a cluster is made", n.cfg.Data, have, n.cfg.Shards)
+			return &ConfigError{fmt.Errorf("the cluster in %s has %d shards, not %d: --shards counts only when a cluster is made", n.cfg.Data, have, n.cfg.Shards)}
 		}
 		return nil
 	}
