@@ -31,7 +31,8 @@ const (
 // A Receiver takes the outcomes of the batches addressed to it, on the applier's
 // goroutine or, for failures, on one of the group's own. It may be called from
 // several goroutines at once, if it submits to several groups or has several
-// batches under way, and it must not block.
+// batches under way, and it must not block. Receivers are compared with ==, so
+// they should be pointers.
 type Receiver interface {
 	// Outcome is one record's answer. body is only valid during the call.
 	Outcome(tag uint64, aux uint32, s wire.Status, body []byte)
@@ -92,11 +93,16 @@ func (b *Batch) Bytes() int { return len(b.buf) }
 // Refuse answers every record with s and releases the batch. It is for batches
 // that Submit has refused.
 func (b *Batch) Refuse(s wire.Status) {
+	b.answerAll(s)
+	b.to.Flush()
+	b.Release()
+}
+
+// answerAll gives every record the same outcome.
+func (b *Batch) answerAll(s wire.Status) {
 	for i, tag := range b.tags {
 		b.to.Outcome(tag, b.aux[i], s, nil)
 	}
-	b.to.Flush()
-	b.Release()
 }
 
 // Release gives a batch that is not going to be submitted back to the pool.
