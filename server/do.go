@@ -10,8 +10,8 @@ import (
 	"github.com/usher-seats/usher/wire"
 )
 
-// A waiter takes the outcome of one record for a goroutine that waits for it.
-// Whoever comes second, the outcome or the end of the caller's patience, gives
+// A waiter takes the outcome of a batch, which mostly is of one record, for a
+// goroutine that waits for it. Whoever comes second, the outcome or the end of the caller's patience, gives
 // it back to the pool.
 type waiter struct {
 	done   chan struct{} // capacity 1
@@ -37,6 +37,8 @@ func (w *waiter) Flush() {
 	w.done <- struct{}{}
 }
 
+func newWaiter() *waiter { return waiters.Get().(*waiter) }
+
 func (w *waiter) recycle() {
 	if cap(w.body) > maxKept {
 		w.body = nil
@@ -45,12 +47,10 @@ func (w *waiter) recycle() {
 	waiters.Put(w)
 }
 
-// ask submits one record to a group and waits for its outcome, of which it
-// returns a copy. When ctx ends first the record may still be applied.
-func (n *Node) ask(ctx context.Context, g *group, m raftlog.Mode, r wire.Record) (wire.Status, []byte) {
-	w := waiters.Get().(*waiter)
-	b := g.log.NewBatch(m, w)
-	b.Add(0, 0, r)
+// submit submits a batch whose receiver the waiter is, and waits until all of it
+// is answered. It returns the last answer and gives the waiter back. When ctx
+// ends first it returns StatusUnknown, and the batch may still be applied.
+func (w *waiter) submit(ctx context.Context, g *group, b *raftlog.Batch) (wire.Status, []byte) {
 	if s := g.log.Submit(b); s != wire.StatusOK {
 		b.Release()
 		w.recycle()
@@ -62,11 +62,19 @@ func (n *Node) ask(ctx context.Context, g *group, m raftlog.Mode, r wire.Record)
 		if !w.left.Swap(true) {
 			return wire.StatusUnknown, nil
 		}
-		<-w.done // the outcome came at the same moment
+		<-w.done // the answers came at the same moment
 	}
 	s, body := w.status, append([]byte(nil), w.body...)
 	w.recycle()
 	return s, body
+}
+
+// ask submits one record to a group and waits for its outcome.
+func (n *Node) ask(ctx context.Context, g *group, m raftlog.Mode, r wire.Record) (wire.Status, []byte) {
+	w := newWaiter()
+	b := g.log.NewBatch(m, w)
+	b.Add(0, 0, r)
+	return w.submit(ctx, g, b)
 }
 
 // do routes one record (a read, an operation on an event or on the directory),

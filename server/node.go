@@ -107,7 +107,7 @@ func (n *Node) openStores() (err error) {
 	n.store, err = raftlog.Open(raftlog.Options{
 		Dir:              n.cfg.Data,
 		NodeID:           n.cfg.Node,
-		Log:              func(msg string) { n.log.Debug(msg, "part", "stores") },
+		Log:              n.log,
 		SnapshotLogBytes: n.cfg.SnapshotLogBytes,
 	})
 	return err
@@ -139,7 +139,7 @@ func (n *Node) startDirectory(ctx context.Context) error {
 	if n.cfg.Shards != 0 {
 		op.Shards = uint32(n.cfg.Shards)
 	}
-	status, text := n.do(ctx, wire.Record{Kind: wire.KindBootstrap, Body: op.Append(nil)})
+	status, text := n.ask(ctx, g, raftlog.Write, wire.Record{Kind: wire.KindBootstrap, Body: op.Append(nil)})
 	if status != wire.StatusOK {
 		return fmt.Errorf("make a cluster in %s: %v %s", n.cfg.Data, status, text)
 	}
