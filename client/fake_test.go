@@ -25,6 +25,7 @@ type hall struct {
 	manifest *wire.Manifest
 	born     time.Time
 	ahead    time.Duration // of shard time, on top of what has passed since born
+	past     wire.Millis   // what shard time has been: it does not run backwards
 	floor    wire.Millis   // timed ids up to here are forgotten
 	leader   string        // address of the node that decides
 
@@ -46,6 +47,7 @@ type answer struct {
 type holder struct {
 	info  wire.HoldInfo
 	seats []wire.SeatID
+	made  int // how often it was granted
 }
 
 func newHall() *hall {
@@ -78,7 +80,8 @@ func newHall() *hall {
 }
 
 func (h *hall) nowLocked() wire.Millis {
-	return wire.Millis((time.Since(h.born) + h.ahead) / time.Millisecond)
+	h.past = max(h.past, wire.Millis((time.Since(h.born)+h.ahead)/time.Millisecond))
+	return h.past
 }
 
 func (h *hall) now() wire.Millis {
@@ -87,14 +90,27 @@ func (h *hall) now() wire.Millis {
 	return h.nowLocked()
 }
 
-// jump moves shard time, and forgets ids that are older than it was if asked to.
-func (h *hall) jump(by time.Duration, forget bool) {
+// jump moves shard time, as if the event had come to another shard.
+func (h *hall) jump(by time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if forget {
-		h.floor = h.nowLocked()
-	}
 	h.ahead += by
+	h.past = 0
+}
+
+// stall lets shard time stand still for so long, as without a leader.
+func (h *hall) stall(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.nowLocked()
+	h.ahead -= d
+}
+
+// forget lets the shard forget ids that are as old as age.
+func (h *hall) forget(age wire.Millis) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.floor = max(h.floor, h.nowLocked()-age)
 }
 
 func (h *hall) lead(addr string) {
@@ -287,9 +303,14 @@ func (h *hall) grantLocked(id wire.ID, seats []wire.SeatID, ttl uint32, now wire
 	h.fences++
 	list := wire.MakeSeatList(seats...)
 	deadline := now + wire.Millis(ttl)
+	made := 1
+	if k := h.holds[id]; k != nil {
+		made += k.made
+	}
 	h.holds[id] = &holder{
 		info:  wire.HoldInfo{State: wire.StateHeld, Fence: h.fences, Deadline: deadline, Held: list},
 		seats: seats,
+		made:  made,
 	}
 	return wire.StatusOK, (&wire.Granted{Fence: h.fences, Deadline: deadline, Now: now, Seats: list}).Append(nil)
 }

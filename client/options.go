@@ -92,9 +92,8 @@ func (o *Options) withDefaults() (Options, error) {
 	return v, nil
 }
 
-// maxKeyBytes keeps a hello, whose key has a length of 16 bits, well below any
-// limit a node may have for a first frame.
-const maxKeyBytes = 4096
+// maxKeyBytes keeps a hello below what a node reads of a stranger's first frame.
+const maxKeyBytes = 512
 
 func (o *Options) compression() wire.Compression {
 	if o.Compression {

@@ -196,6 +196,9 @@ func TestRepeatingAnUnknownRequest(t *testing.T) {
 		if late := h.ExpiresAt().Sub(sent) - 15*time.Minute; late > 0 || late < -5*time.Millisecond {
 			t.Errorf("the hold expires %v after its time", late)
 		}
+		if behind := c.hall.now() - ev2.Now(); behind > 100 {
+			t.Errorf("the old answer put the client's idea of shard time %d ms back", behind)
+		}
 	})
 }
 
@@ -250,7 +253,7 @@ func TestLearnsThatShardTimeJumped(t *testing.T) {
 				c := newCluster("a")
 				cl, ev := dialFake(t, c, nil)
 				defer cl.Close()
-				c.hall.jump(by, false)
+				c.hall.jump(by)
 				h, err := ev.Hold(t.Context(), twoSeats)
 				if err != nil {
 					t.Fatal(err)
@@ -271,14 +274,14 @@ func TestForgottenID(t *testing.T) {
 		c := newCluster("a")
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
-		c.hall.jump(0, true)
+		c.hall.forget(0)
 		time.Sleep(time.Millisecond)
 		if _, err := ev.Hold(t.Context(), twoSeats); err != nil {
 			t.Errorf("a request that was never sent before: %v", err)
 		}
 		c.meddle = once(wire.KindHold, func(s *session, h wire.Header, body []byte) {
-			c.hall.jump(time.Second, false)
-			c.hall.jump(0, true)
+			c.hall.jump(time.Second)
+			c.hall.forget(0)
 			s.nc.Close()
 		})
 		_, err := ev.Hold(t.Context(), HoldRequest{Seats: []wire.SeatID{9}})
