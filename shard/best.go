@@ -206,6 +206,7 @@ func (x *bestIndex) inEntry(entry, size, orphans, point int) (group, bool) {
 	if start := x.scan.nearest(orphans, point); start >= 0 {
 		return group{int(e.row), start, size, orphans}, true
 	}
+	// A row with chosen groups stays stale: the view is about taken alone.
 	if !chosenHere && x.view.isStale(entry) {
 		x.own.categories = upTo
 		x.scan.load(r, x.taken, &x.own)

@@ -12,7 +12,7 @@ const maxRowWords = (wire.MaxRowSeats + wordBits - 1) / wordBits
 // A rowScan finds groups in one row, 64 starts at a time. Scratch space of a
 // bestIndex; nothing in it outlives a call.
 //
-// Word i of the row is at index i+1. The words around the row are zero: past its
+// Word i of the row is at index i+1. The words beside the row are zero: past its
 // ends there is no free seat, which is how row ends come to count as taken.
 type rowScan struct {
 	words int
@@ -42,8 +42,7 @@ func (s *rowScan) load(r *row, taken []atomic.Uint64, f *filter) {
 		}
 		s.starts[i+1] = free
 	}
-	s.free[s.words+1], s.free[s.words+2] = 0, 0
-	s.starts[s.words+1] = 0
+	s.free[s.words+1], s.starts[s.words+1] = 0, 0
 	if r.side != nil {
 		s.keepCategories(r.side, f.categories)
 		s.keepAccess(r.side, f.access)
