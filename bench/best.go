@@ -66,7 +66,7 @@ func (b *bestShow) script(conn int) script {
 func (b *bestShow) audit(ctx context.Context) error {
 	var errs []error
 	for n, e := range b.events {
-		m, err := e.event.Map(ctx, true)
+		m, err := e.event.Map(ctx, client.Consistent)
 		if err != nil {
 			return err
 		}

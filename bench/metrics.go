@@ -72,7 +72,7 @@ func serverFigures(before, after map[string]float64) *ServerFigures {
 	return &ServerFigures{
 		ResidentMiB: after["process_resident_memory_bytes"] / (1 << 20),
 		CPUSeconds:  after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"],
-		Snapshots:   int64(after["usher_snapshots_total"] - before["usher_snapshots_total"]),
-		Entries:     int64(after["usher_log_entries_total"] - before["usher_log_entries_total"]),
+		Snapshots:   int64(after["usher_group_snapshots_total"] - before["usher_group_snapshots_total"]),
+		Entries:     int64(after["usher_group_entries_total"] - before["usher_group_entries_total"]),
 	}
 }

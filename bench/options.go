@@ -66,6 +66,19 @@ func findWorkload(name string) (workload, error) {
 	return workloads[i], nil
 }
 
+// Check refuses options that Run would, but for the address.
+func (o Options) Check() error {
+	w, err := findWorkload(o.Workload)
+	if err != nil {
+		return err
+	}
+	if o.Addr == "" {
+		o.Addr = "to be known"
+	}
+	_, err = o.withDefaults(w)
+	return err
+}
+
 // withDefaults fills what is zero and refuses what cannot be.
 func (o Options) withDefaults(w workload) (Options, error) {
 	if o.Conns == 0 {

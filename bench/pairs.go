@@ -220,7 +220,7 @@ func (p *pairShow) audit(ctx context.Context) error {
 }
 
 func (s *sale) audit(ctx context.Context) error {
-	m, err := s.event.Map(ctx, true)
+	m, err := s.event.Map(ctx, client.Consistent)
 	if err != nil {
 		return err
 	}

@@ -254,7 +254,7 @@ func (s *sellout) book(h *client.Hold) error {
 
 // audit holds the cluster's map and each of its bookings against the ledger.
 func (s *sellout) audit(ctx context.Context) error {
-	m, err := s.event.Map(ctx, true)
+	m, err := s.event.Map(ctx, client.Consistent)
 	if err != nil {
 		return err
 	}

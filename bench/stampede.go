@@ -48,7 +48,7 @@ func (s *stampedeShow) script(conn int) script {
 // audit checks that the event has just those seats taken that were taken or
 // granted: no loser changed anything, and no winner was told wrong.
 func (s *stampedeShow) audit(ctx context.Context) error {
-	m, err := s.event.Map(ctx, true)
+	m, err := s.event.Map(ctx, client.Consistent)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,9 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"serve", "run a node", serve},
+		{"demo", "sell an event out, in front of your eyes", demo},
+		{"bench", "put load on a node, measure, and audit", benchmark},
+		{"admin", "look after a cluster", admin},
 	}
 }
 

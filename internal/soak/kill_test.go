@@ -244,7 +244,7 @@ func (h *house) audit(ctx context.Context) error {
 }
 
 func (h *house) auditMap(ctx context.Context, owner map[wire.SeatID]wire.ID, loose map[wire.SeatID]bool) error {
-	m, err := h.event.Map(ctx, true)
+	m, err := h.event.Map(ctx, client.Consistent)
 	if err != nil {
 		return err
 	}
