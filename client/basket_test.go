@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,14 +46,14 @@ func TestBasketGivesBack(t *testing.T) {
 func TestBasketStepsRepeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		deaf := wire.KindHold
-		c.meddle = func(s *session, h wire.Header, body []byte) bool {
-			if h.Kind == deaf {
+		var deaf atomic.Uint32
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
+			if uint32(h.Kind) == deaf.Load() {
 				s.apply(h, body)
 				return true
 			}
 			return false
-		}
+		})
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
 		var b Basket
@@ -60,14 +61,14 @@ func TestBasketStepsRepeat(t *testing.T) {
 		b.AddArea(ev, AreaRequest{Area: "Floor", Count: 2})
 		step := func(kind wire.Kind, f func(context.Context) error) {
 			t.Helper()
-			deaf = kind
+			deaf.Store(uint32(kind))
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
 			var e *Error
 			if err := f(ctx); !errors.As(err, &e) || e.Applied != AppliedUnknown {
 				t.Fatalf("answers were lost: %v", err)
 			}
-			deaf = 0
+			deaf.Store(0)
 			if err := f(t.Context()); err != nil {
 				t.Fatalf("repeated: %v", err)
 			}
@@ -91,14 +92,15 @@ func TestBasketStepsRepeat(t *testing.T) {
 func TestBasketReleasesWhatItDoesNotKnow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		deaf := true
-		c.meddle = func(s *session, h wire.Header, body []byte) bool {
-			if h.Kind == wire.KindHold && deaf {
+		var deaf atomic.Bool
+		deaf.Store(true)
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
+			if h.Kind == wire.KindHold && deaf.Load() {
 				s.apply(h, body)
 				return true
 			}
 			return false
-		}
+		})
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
 		var b Basket
@@ -114,7 +116,7 @@ func TestBasketReleasesWhatItDoesNotKnow(t *testing.T) {
 		if err := b.Release(t.Context()); err != nil || len(c.hall.owner) != 0 {
 			t.Fatalf("released: %v, %d seats still held", err, len(c.hall.owner))
 		}
-		deaf = false
+		deaf.Store(false)
 		if err := b.Hold(t.Context()); err != nil || len(c.hall.owner) != 3 {
 			t.Errorf("held anew: %v, %d seats", err, len(c.hall.owner))
 		}

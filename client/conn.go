@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -217,6 +218,9 @@ func (c *conn) write() {
 		case <-c.dead:
 			return
 		}
+		// Whoever is ready to run may have a frame to add. With 64 callers a hold
+		// takes 3.5 µs of processor time with this line and 6.2 µs without.
+		runtime.Gosched()
 		c.mu.Lock()
 		out := c.out
 		c.out, c.taken = c.spare[:0], c.appended

@@ -22,7 +22,7 @@ import (
 func TestAnswersFindTheirCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		c.meddle = func(s *session, h wire.Header, body []byte) bool {
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
 			if h.Kind != wire.KindHold {
 				return false
 			}
@@ -30,7 +30,7 @@ func TestAnswersFindTheirCalls(t *testing.T) {
 			// The later a request came, the earlier it is answered.
 			time.AfterFunc(time.Second-time.Duration(h.Request&0xffffffff)*time.Millisecond, func() { s.usual(h, b) })
 			return true
-		}
+		})
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
 		var all sync.WaitGroup
@@ -50,36 +50,43 @@ func TestAnswersFindTheirCalls(t *testing.T) {
 	})
 }
 
-// gate holds writes back while it is closed, and counts them.
+// A gate holds a client's writes back while it is shut, and counts them.
 type gate struct {
-	net.Conn
-	open   chan struct{}
-	writes *atomic.Int32
+	shut   atomic.Pointer[chan struct{}]
+	writes atomic.Int32
 }
 
-func (g gate) Write(b []byte) (int, error) {
-	<-g.open
+func (g *gate) close() (open func()) {
+	c := make(chan struct{})
+	g.shut.Store(&c)
+	return func() { close(c) }
+}
+
+type gated struct {
+	net.Conn
+	*gate
+}
+
+func (g gated) Write(b []byte) (int, error) {
+	if c := g.shut.Load(); c != nil {
+		<-*c
+	}
 	g.writes.Add(1)
 	return g.Conn.Write(b)
 }
+
+func (g gated) Close() error { return g.Conn.Close() }
 
 // What gathers while the socket is busy leaves with one write.
 func TestWritesCoalesce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		open, writes := make(chan struct{}), new(atomic.Int32)
-		c.wrap = func(nc net.Conn) net.Conn { return gate{nc, open, writes} }
-		time.AfterFunc(time.Millisecond, func() { close(open) })
+		g := new(gate)
+		c.wrap = func(nc net.Conn) net.Conn { return gated{nc, g} }
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
-
-		hold := make(chan struct{})
-		for _, n := range cl.everyNode() {
-			for _, conn := range n.conns() {
-				conn.nc = gate{conn.nc, hold, new(atomic.Int32)}
-			}
-		}
-		writes.Store(0)
+		open := g.close()
+		g.writes.Store(0)
 		var all sync.WaitGroup
 		for range 500 {
 			all.Go(func() {
@@ -89,9 +96,9 @@ func TestWritesCoalesce(t *testing.T) {
 			})
 		}
 		synctest.Wait() // the writer holds the first frame, the others gather
-		close(hold)
+		open()
 		all.Wait()
-		if n := writes.Load(); n > 2 {
+		if n := g.writes.Load(); n > 2 {
 			t.Errorf("500 requests took %d writes", n)
 		}
 	})
@@ -102,10 +109,10 @@ func TestWritesCoalesce(t *testing.T) {
 func TestAnswerToNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		c.meddle = once(wire.KindHold, func(s *session, h wire.Header, body []byte) {
+		c.meddle(once(wire.KindHold, func(s *session, h wire.Header, body []byte) {
 			b := bytes.Clone(body)
 			time.AfterFunc(500*time.Millisecond, func() { s.usual(h, b) })
-		})
+		}))
 		o := c.options()
 		o.MaxInFlight = 1
 		cl, ev := dialFake(t, c, o)
@@ -131,13 +138,13 @@ func TestAnswerToNobody(t *testing.T) {
 func TestSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		var dead *session
-		c.meddle = func(s *session, h wire.Header, body []byte) bool {
-			if h.Kind == wire.KindHold && dead == nil {
-				dead = s
+		var dead atomic.Pointer[session]
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
+			if h.Kind == wire.KindHold {
+				dead.CompareAndSwap(nil, s)
 			}
-			return s == dead
-		}
+			return s == dead.Load()
+		})
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
 		start := time.Now()
@@ -151,10 +158,10 @@ func TestSilence(t *testing.T) {
 			t.Errorf("%d connections, want 2", n)
 		}
 
-		c.meddle = once(wire.KindEvent, func(s *session, h wire.Header, body []byte) {
+		c.meddle(once(wire.KindEvent, func(s *session, h wire.Header, body []byte) {
 			b := bytes.Clone(body)
 			time.AfterFunc(10*time.Second, func() { s.usual(h, b) })
-		})
+		}))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if _, err := ev.Info(ctx); err != nil {
@@ -200,12 +207,12 @@ func TestGarbage(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster("a")
-				c.meddle = once(wire.KindHold, func(s *session, h wire.Header, body []byte) {
+				c.meddle(once(wire.KindHold, func(s *session, h wire.Header, body []byte) {
 					s.raw(tc.bytes(h))
 					if !tc.broken {
 						s.nc.Close()
 					}
-				})
+				}))
 				cl, ev := dialFake(t, c, nil)
 				defer cl.Close()
 				h, err := ev.Hold(t.Context(), twoSeats)
@@ -225,10 +232,10 @@ func TestGarbage(t *testing.T) {
 func TestUnreadableAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		c.meddle = once(wire.KindHold, func(s *session, h wire.Header, body []byte) {
+		c.meddle(once(wire.KindHold, func(s *session, h wire.Header, body []byte) {
 			s.apply(h, body)
 			s.reply(h, wire.StatusOK, []byte("?"))
-		})
+		}))
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
 		_, err := ev.Hold(t.Context(), twoSeats)
@@ -248,11 +255,11 @@ func TestUnreadableAnswer(t *testing.T) {
 func TestAnswerTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		c.meddle = func(s *session, h wire.Header, body []byte) bool {
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
 			s.usual(h, body)
 			s.usual(h, body)
 			return true
-		}
+		})
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
 		for i := range 50 {
@@ -279,7 +286,7 @@ func TestLargeAnswers(t *testing.T) {
 				}
 				c := newCluster("a")
 				var offered wire.Compression
-				c.welcome = func(s *session, h wire.Header, body []byte) {
+				c.welcome(func(s *session, h wire.Header, body []byte) {
 					var hello wire.Hello
 					if _, err := hello.Decode(body); err != nil {
 						t.Error(err)
@@ -287,8 +294,8 @@ func TestLargeAnswers(t *testing.T) {
 					offered = hello.Compression
 					w := wire.Welcome{Version: 1, MaxInFlight: 10, Compression: offered}
 					s.reply(h, wire.StatusOK, w.Append(nil))
-				}
-				c.meddle = func(s *session, h wire.Header, body []byte) bool {
+				})
+				c.meddle(func(s *session, h wire.Header, body []byte) bool {
 					if h.Kind != wire.KindMap {
 						return false
 					}
@@ -305,7 +312,7 @@ func TestLargeAnswers(t *testing.T) {
 					h.Body = len(out)
 					s.raw(append(h.Append(nil), out...))
 					return true
-				}
+				})
 				o := c.options()
 				o.Compression = compress
 				cl, ev := dialFake(t, c, o)
@@ -344,7 +351,7 @@ func TestHelloRefused(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster("a")
-				c.welcome = tc.welcome
+				c.welcome(tc.welcome)
 				start := time.Now()
 				_, err := Dial(t.Context(), []string{"a"}, c.options())
 				if err == nil || !strings.Contains(err.Error(), tc.says) {
@@ -364,9 +371,8 @@ func TestKeyRevoked(t *testing.T) {
 		c := newCluster("a")
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
-		c.welcome = func(s *session, h wire.Header, body []byte) { s.reply(h, wire.StatusUnauthorized, nil) }
-		c.stop("a")
-		c.nodes["a"] = true
+		c.welcome(func(s *session, h wire.Header, body []byte) { s.reply(h, wire.StatusUnauthorized, nil) })
+		c.restart("a")
 		_, err := ev.Info(t.Context())
 		if StatusOf(err) != wire.StatusUnauthorized {
 			t.Errorf("error is %v", err)
@@ -409,7 +415,7 @@ func TestDialPassesDeadNodes(t *testing.T) {
 func TestCloseEndsEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		c.meddle = func(s *session, h wire.Header, body []byte) bool { return h.Kind == wire.KindHold }
+		c.meddle(func(s *session, h wire.Header, body []byte) bool { return h.Kind == wire.KindHold })
 		o := c.options()
 		o.Conns = 3
 		cl, ev := dialFake(t, c, o)
@@ -444,11 +450,12 @@ func TestCloseEndsEverything(t *testing.T) {
 func TestUnsentBytesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
+		g := new(gate)
+		c.wrap = func(nc net.Conn) net.Conn { return gated{nc, g} }
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
-		hold := make(chan struct{})
+		open := g.close()
 		conn := cl.everyNode()[0].conns()[0]
-		conn.nc = gate{conn.nc, hold, new(atomic.Int32)}
 		var all sync.WaitGroup
 		for range 2000 {
 			all.Go(func() {
@@ -467,7 +474,7 @@ func TestUnsentBytesAreBounded(t *testing.T) {
 		if unsent < maxUnsent || unsent > maxUnsent+8192 {
 			t.Errorf("%d bytes are unsent, the bound is %d", unsent, maxUnsent)
 		}
-		close(hold)
+		open()
 		all.Wait()
 	})
 }

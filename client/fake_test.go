@@ -387,14 +387,28 @@ type cluster struct {
 	sessions []*session
 	dials    int
 
-	// meddle, if set, sees each request before it is answered. It may answer it
+	// meddler, if set, sees each request before it is answered. It may answer it
 	// or do something worse; false lets it be answered as usual. Called on the
 	// session's goroutine.
-	meddle func(s *session, h wire.Header, body []byte) bool
-	// welcome, if set, answers a hello in place of the usual.
-	welcome func(s *session, h wire.Header, body []byte)
+	meddler meddler
+	// welcomer, if set, answers a hello in place of the usual.
+	welcomer func(s *session, h wire.Header, body []byte)
 	// wrap, if set, is put around the client's end of each connection.
 	wrap func(net.Conn) net.Conn
+}
+
+type meddler func(s *session, h wire.Header, body []byte) bool
+
+func (c *cluster) meddle(f meddler) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.meddler = f
+}
+
+func (c *cluster) welcome(f func(s *session, h wire.Header, body []byte)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.welcomer = f
 }
 
 func newCluster(addrs ...string) *cluster {
@@ -432,9 +446,16 @@ func (c *cluster) dial(ctx context.Context, addr string) (net.Conn, error) {
 
 // stop ends a node: its connections break and it takes no new ones.
 func (c *cluster) stop(addr string) {
+	c.restart(addr)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.nodes[addr] = false
+}
+
+// restart breaks all connections of a node.
+func (c *cluster) restart(addr string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, s := range c.sessions {
 		if s.addr == addr {
 			s.nc.Close()
@@ -454,8 +475,7 @@ type session struct {
 	addr    string
 	nc      net.Conn
 
-	mu    sync.Mutex // serializes writes
-	heads []wire.Header
+	mu sync.Mutex // serializes writes
 }
 
 func (s *session) serve() {
@@ -479,13 +499,16 @@ func (s *session) serve() {
 
 func (s *session) request(h wire.Header, body []byte) {
 	c := s.cluster
+	c.mu.Lock()
+	meddle, welcome := c.meddler, c.welcomer
+	c.mu.Unlock()
 	switch {
-	case h.Kind == wire.KindHello && c.welcome != nil:
-		c.welcome(s, h, body)
+	case h.Kind == wire.KindHello && welcome != nil:
+		welcome(s, h, body)
 	case h.Kind == wire.KindHello:
 		w := wire.Welcome{Version: wire.ProtocolVersion, MaxInFlight: 1 << 14, Cluster: c.id, Node: []byte(s.addr)}
 		s.reply(h, wire.StatusOK, w.Append(nil))
-	case c.meddle != nil && c.meddle(s, h, body):
+	case meddle != nil && meddle(s, h, body):
 	case h.Kind == wire.KindPing:
 		s.reply(h, wire.StatusOK, body)
 	default:

@@ -14,10 +14,10 @@ import (
 // last keeps the body of the latest request of each kind.
 func last(c *cluster) map[wire.Kind][]byte {
 	bodies := make(map[wire.Kind][]byte)
-	c.meddle = func(s *session, h wire.Header, body []byte) bool {
+	c.meddle(func(s *session, h wire.Header, body []byte) bool {
 		bodies[h.Kind] = slices.Clone(body)
 		return false
-	}
+	})
 	return bodies
 }
 
@@ -223,12 +223,12 @@ func TestMisuse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
 		sent := 0
-		c.meddle = func(s *session, h wire.Header, body []byte) bool {
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
 			if h.Kind.Mutates() || h.Kind.Directory() {
 				sent++
 			}
 			return false
-		}
+		})
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
 		ctx := t.Context()
@@ -289,10 +289,10 @@ func TestEvents(t *testing.T) {
 		for range cl.Events(t.Context()) {
 			break
 		}
-		c.meddle = func(s *session, h wire.Header, body []byte) bool {
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
 			s.reply(h, wire.StatusOK, (&wire.EventList{Entries: []wire.EventEntry{{Key: []byte("same")}}}).Append(nil))
 			return true
-		}
+		})
 		n, failed := 0, 0
 		for _, err := range cl.Events(t.Context()) {
 			if n++; err != nil {
@@ -312,7 +312,7 @@ func TestCreateAndDelete(t *testing.T) {
 		c := newCluster("a")
 		c.hall.exists = false
 		cut := 0
-		c.meddle = func(s *session, h wire.Header, body []byte) bool {
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
 			if h.Kind == wire.KindCreate {
 				if cut++; cut%2 == 1 {
 					s.apply(h, body)
@@ -321,7 +321,7 @@ func TestCreateAndDelete(t *testing.T) {
 				}
 			}
 			return false
-		}
+		})
 		cl, err := Dial(t.Context(), []string{"a"}, c.options())
 		if err != nil {
 			t.Fatal(err)

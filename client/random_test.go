@@ -117,7 +117,7 @@ func playChaos(t *testing.T, seed uint64, said map[string]int) {
 	x := &chaos{rand: rand.New(rand.NewPCG(seed, 1))}
 	cl, ev := dialFake(t, c, nil)
 	defer cl.Close()
-	c.meddle = x.meddle
+	c.meddle(x.meddle)
 	x.mu.Lock()
 	x.on = true
 	x.mu.Unlock()

@@ -38,12 +38,12 @@ func TestLostAnswerIsAskedForAgain(t *testing.T) {
 			time.Sleep(700 * time.Millisecond) // virtual: the node is slow, then gone
 			s.nc.Close()
 		})
-		c.meddle = func(s *session, h wire.Header, body []byte) bool {
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
 			if h.Kind == wire.KindHold {
 				flags = append(flags, h.Flags)
 			}
 			return cut(s, h, body)
-		}
+		})
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
 		start := time.Now()
@@ -70,7 +70,7 @@ func TestLostAnswerIsAskedForAgain(t *testing.T) {
 func TestLostRequestIsSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		c.meddle = once(wire.KindHold, func(s *session, h wire.Header, body []byte) { s.nc.Close() })
+		c.meddle(once(wire.KindHold, func(s *session, h wire.Header, body []byte) { s.nc.Close() }))
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
 		h, err := ev.Hold(t.Context(), twoSeats)
@@ -90,14 +90,14 @@ func TestNotNowIsTriedAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster("a")
 				refusals := 0
-				c.meddle = func(s *session, h wire.Header, body []byte) bool {
+				c.meddle(func(s *session, h wire.Header, body []byte) bool {
 					if h.Kind != wire.KindHold || refusals == 5 {
 						return false
 					}
 					refusals++
 					s.reply(h, status, nil)
 					return true
-				}
+				})
 				cl, ev := dialFake(t, c, nil)
 				defer cl.Close()
 				h, err := ev.Hold(t.Context(), twoSeats)
@@ -131,13 +131,13 @@ func TestGivingUpSaysWhatMayHaveHappened(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster("a")
-				c.meddle = func(s *session, h wire.Header, body []byte) bool {
+				c.meddle(func(s *session, h wire.Header, body []byte) bool {
 					if h.Kind != wire.KindHold {
 						return false
 					}
 					tc.meddle(s, h, body)
 					return true
-				}
+				})
 				cl, ev := dialFake(t, c, nil)
 				defer cl.Close()
 				ctx, cancel := context.WithTimeout(t.Context(), 800*time.Millisecond)
@@ -163,14 +163,15 @@ func TestGivingUpSaysWhatMayHaveHappened(t *testing.T) {
 func TestRepeatingAnUnknownRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		deaf := true
-		c.meddle = func(s *session, h wire.Header, body []byte) bool {
-			if h.Kind == wire.KindHold && deaf {
+		var deaf atomic.Bool
+		deaf.Store(true)
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
+			if h.Kind == wire.KindHold && deaf.Load() {
 				s.apply(h, body)
 				return true
 			}
 			return false
-		}
+		})
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
 		sent := time.Now()
@@ -179,7 +180,7 @@ func TestRepeatingAnUnknownRequest(t *testing.T) {
 		if !errors.As(err, &e) || e.Applied != AppliedUnknown {
 			t.Fatalf("error is %v", err)
 		}
-		deaf = false
+		deaf.Store(false)
 		time.Sleep(time.Minute)
 		other, ev2 := dialFake(t, c, nil)
 		defer other.Close()
@@ -206,7 +207,7 @@ func TestRepeatingAnUnknownRequest(t *testing.T) {
 func TestDefaultTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
-		c.meddle = func(s *session, h wire.Header, body []byte) bool { return h.Kind == wire.KindEvent }
+		c.meddle(func(s *session, h wire.Header, body []byte) bool { return h.Kind == wire.KindEvent })
 		o := c.options()
 		o.RequestTimeout = 1234 * time.Millisecond
 		cl, ev := dialFake(t, c, o)
@@ -225,12 +226,12 @@ func TestDeadlineIsTheCallersTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a")
 		var deadline, arrived wire.Millis
-		c.meddle = func(s *session, h wire.Header, body []byte) bool {
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
 			if m, err := wire.ParseMutation(body); err == nil && h.Kind == wire.KindHold {
 				deadline, arrived = m.Deadline, c.hall.now()
 			}
 			return false
-		}
+		})
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -279,11 +280,11 @@ func TestForgottenID(t *testing.T) {
 		if _, err := ev.Hold(t.Context(), twoSeats); err != nil {
 			t.Errorf("a request that was never sent before: %v", err)
 		}
-		c.meddle = once(wire.KindHold, func(s *session, h wire.Header, body []byte) {
+		c.meddle(once(wire.KindHold, func(s *session, h wire.Header, body []byte) {
 			c.hall.jump(time.Second)
 			c.hall.forget(0)
 			s.nc.Close()
-		})
+		}))
 		_, err := ev.Hold(t.Context(), HoldRequest{Seats: []wire.SeatID{9}})
 		var e *Error
 		if !errors.As(err, &e) || e.Status != wire.StatusTooOld || e.Applied != AppliedUnknown {
@@ -314,12 +315,12 @@ func TestFollowsTheLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a", "b")
 		asked := map[string]int{}
-		c.meddle = func(s *session, h wire.Header, body []byte) bool {
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
 			if h.Kind == wire.KindHold {
 				asked[s.addr]++
 			}
 			return false
-		}
+		})
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
 		c.hall.lead("b")
@@ -365,12 +366,12 @@ func TestOneSearchForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster("a", "b")
 		var searches atomic.Int32
-		c.meddle = func(s *session, h wire.Header, body []byte) bool {
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
 			if h.Kind == wire.KindLocate {
 				searches.Add(1)
 			}
 			return false
-		}
+		})
 		cl, ev := dialFake(t, c, nil)
 		defer cl.Close()
 		c.hall.lead("b")
