@@ -37,35 +37,40 @@ type load struct {
 	to      *catcher
 	wg      sync.WaitGroup
 	stop    atomic.Bool
-	next    atomic.Uint64 // operations are numbered from 1
+	after   uint64        // operations are numbered from here
+	next    atomic.Uint64 // the last one
 	taken   atomic.Int64
 	refused sync.Map // op → status, not taken
 }
 
 func (c *cluster) load(writers int) *load {
 	l := &load{c: c, to: newCatcher()}
+	l.start(writers)
+	return l
+}
+
+func (l *load) start(writers int) {
 	for w := range writers {
 		l.wg.Add(1)
 		go l.write(rand.New(rand.NewPCG(uint64(w), 1)))
 	}
-	return l
 }
 
 func (l *load) write(r *rand.Rand) {
 	defer l.wg.Done()
 	for !l.stop.Load() {
-		m := l.c.members[r.IntN(len(l.c.members))]
-		if !m.group.Leading() && r.IntN(100) > 0 {
+		g := l.c.members[r.IntN(len(l.c.members))].live.Load()
+		if !g.Leading() && r.IntN(100) > 0 {
 			time.Sleep(50 * time.Microsecond) // paces attempts that are refused anyway
 			continue
 		}
 		n := 1 + r.IntN(20)
 		last := l.next.Add(uint64(n))
-		b := m.group.NewBatch(Write, l.to)
+		b := g.NewBatch(Write, l.to)
 		for op := last - uint64(n) + 1; op <= last; op++ {
 			b.Add(op, 0, tallyRecord(op, wire.Millis(r.IntN(2)*(1+r.IntN(1000)))))
 		}
-		if s := m.group.Submit(b); s == wire.StatusOK {
+		if s := g.Submit(b); s == wire.StatusOK {
 			l.taken.Add(int64(n))
 		} else {
 			for op := last - uint64(n) + 1; op <= last; op++ {
@@ -79,14 +84,17 @@ func (l *load) write(r *rand.Rand) {
 	}
 }
 
-// finish ends the load, waits for all answers and holds them against the state.
-func (l *load) finish(lead *tally) {
+// finish ends the load, waits for all answers and for what is still due, and
+// holds the answers against the state.
+func (l *load) finish() {
 	t := l.c.t
 	t.Helper()
 	l.stop.Store(true)
 	l.wg.Wait()
 	eventually(t, "every record answered", func() bool { return int64(l.to.count()) == l.taken.Load() })
-	l.check(lead)
+	eventually(t, "nothing due", func() bool { return l.c.leader().sm.Load().NextDue() == wire.Never })
+	l.c.settle()
+	l.check(l.c.leader().sm.Load())
 }
 
 func (l *load) check(sm *tally) {
@@ -98,7 +106,7 @@ func (l *load) check(sm *tally) {
 		t.Fatalf("%d records were answered twice, the first is %d", len(l.to.twice), l.to.twice[0])
 	}
 	counts := make(map[wire.Status]int)
-	for op := uint64(1); op <= l.next.Load(); op++ {
+	for op := l.after + 1; op <= l.next.Load(); op++ {
 		state, applied := sm.op(op)
 		o, answered := l.to.got[op]
 		_, refused := l.refused.Load(op)
@@ -138,10 +146,7 @@ func TestExactlyOnceUnderTransfer(t *testing.T) {
 			return m != lead || m.group.Reign() != lead.group.Reign()
 		})
 	}
-	l.stop.Store(true)
-	l.wg.Wait()
-	c.settle()
-	l.finish(c.leader().sm.Load())
+	l.finish()
 }
 
 // TestExactlyOnceUnderPartition: the same while the leader is cut off, its
@@ -160,10 +165,7 @@ func TestExactlyOnceUnderPartition(t *testing.T) {
 		eventually(t, "load on the next leader", func() bool { return l.to.count() > before+500 })
 		lead.heal()
 	}
-	l.stop.Store(true)
-	l.wg.Wait()
-	c.settle()
-	l.finish(c.leader().sm.Load())
+	l.finish()
 }
 
 // TestExactlyOnceOverClose: a group that is closed under load finishes or
@@ -192,9 +194,7 @@ func TestExactlyOnceOverClose(t *testing.T) {
 				eventually(t, "every record answered", func() bool { return int64(l.to.count()) == l.taken.Load() })
 				lead.stop()
 				lead.start()
-				c.leader()
-				c.settle()
-				l.check(lead.sm.Load())
+				l.finish()
 			})
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 	"github.com/usher-seats/usher/wire"
 )
@@ -66,12 +67,14 @@ type member struct {
 	c     *cluster
 	id    string
 	dir   string
+	fs    vfs.FS // of the Pebbles; survives restarts
 	node  *Node
 	group *Group
 	trans *raft.InmemTransport
 	cut   bool
 
 	sm   atomic.Pointer[tally] // the current one
+	live atomic.Pointer[Group] // group, for goroutines that go on while it is started again
 	gate *gate
 }
 
@@ -79,7 +82,7 @@ func newCluster(t testing.TB, voters int, o clusterOptions) *cluster {
 	c := &cluster{t: t, opts: o}
 	for i := range voters {
 		c.members = append(c.members, &member{
-			c: c, id: fmt.Sprintf("n%d", i), dir: t.TempDir(), gate: new(gate),
+			c: c, id: fmt.Sprintf("n%d", i), dir: t.TempDir(), fs: vfs.NewMem(), gate: new(gate),
 		})
 	}
 	for _, m := range c.members {
@@ -102,7 +105,7 @@ func (m *member) start() {
 	c.t.Helper()
 	var err error
 	m.node, err = Open(Options{
-		Dir: m.dir, NodeID: m.id, Log: quiet(),
+		Dir: m.dir, FS: m.fs, NodeID: m.id, Log: quiet(),
 		Fatal:            func(msg string) { panic(msg) },
 		SnapshotLogBytes: c.opts.snapshotBytes,
 		TrailingLogBytes: c.opts.trailingBytes,
@@ -154,6 +157,7 @@ func (m *member) startGroup() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	m.live.Store(m.group)
 }
 
 // startGated is StartGroup with a gate before the log.
