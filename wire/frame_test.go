@@ -176,6 +176,50 @@ func TestEveryStatusHasItsCode(t *testing.T) {
 	}
 }
 
+// TestKindsKnowWhereTheyBelong: what mutates begins with a Mutation, and nothing
+// both mutates and belongs to the directory.
+func TestKindsKnowWhereTheyBelong(t *testing.T) {
+	for name, v := range constants(t, "frame.go", "Kind") {
+		k := Kind(v)
+		if k.Mutates() != (v >= 32 && v < 47) || k.Directory() != (v >= 64 && v < 68) {
+			t.Errorf("%s: mutates %v, directory %v", name, k.Mutates(), k.Directory())
+		}
+	}
+}
+
+// TestIDHashSpreads: ids of one millisecond, alike but for one random bit, must
+// not meet in a table of 64 slots more often than chance has it.
+func TestIDHashSpreads(t *testing.T) {
+	for _, shift := range []int{0, 32, 58} {
+		slots := make(map[uint64]int)
+		for bit := range 64 {
+			id := sampleHold
+			id[8+bit/8] ^= 1 << (bit % 8)
+			slots[id.Hash()>>shift&63]++
+		}
+		for slot, n := range slots {
+			if n > 8 {
+				t.Errorf("%d of 64 ids are in slot %d of the bits from %d on", n, slot, shift)
+			}
+		}
+	}
+}
+
+func TestChangesAndCounts(t *testing.T) {
+	c := Change{Version: 9, Seat: 3, From: SeatHeld, To: SeatBooked}
+	list := Changes{List: AppendChange(AppendChange(nil, Change{}), c)}
+	if list.Len() != 2 || list.At(1) != c {
+		t.Errorf("%d changes, the second is %+v", list.Len(), list.At(1))
+	}
+	var n Counts
+	for i, s := range []SeatState{SeatFree, SeatHeld, SeatBooked, SeatBlocked} {
+		n.Add(s, uint32(i+1))
+	}
+	if n != (Counts{Free: 1, Held: 2, Booked: 3, Blocked: 4}) {
+		t.Errorf("%+v", n)
+	}
+}
+
 func TestNamesOfStates(t *testing.T) {
 	for want, got := range map[string]string{
 		"held": StateHeld.String(), "paying": StatePaying.String(), "booked": StateBooked.String(), "released": StateReleased.String(),
