@@ -54,6 +54,9 @@ func (n *node) conn(ctx context.Context) (*conn, error) {
 		return l.conn, nil
 	}
 	if l.dial == nil {
+		if l.conn != nil {
+			n.client.o.Logger.Info("connection lost", "addr", n.addr, "err", l.conn.cause())
+		}
 		if err := n.dialLocked(l); err != nil {
 			n.mu.Unlock()
 			return nil, err

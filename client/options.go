@@ -14,7 +14,8 @@ import (
 // Options of a client or a pipe. The zero value of a field means its default.
 // Dial copies them, so the caller keeps what he passed.
 type Options struct {
-	// Key is the API key. Default: none, which a node on loopback accepts.
+	// Key is the API key. Without TLS it crosses the network readable. Default:
+	// none, which a node on loopback accepts as long as there are no keys.
 	Key string
 
 	// TLS, if not nil, encrypts all connections. An empty ServerName is taken
