@@ -1,0 +1,179 @@
+package shard
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"hash"
+
+	"github.com/usher-seats/usher/wire"
+)
+
+// maxEventID leaves a bit for the two parts of an event.
+const maxEventID = 1<<63 - 1
+
+// A creation is an event whose manifest is coming chunk by chunk. If nobody goes
+// on with it for a retry window it is given up. Owned by the applier.
+type creation struct {
+	digest  [32]byte
+	total   uint32
+	bytes   []byte      // of the manifest so far
+	sum     hash.Hash   // of bytes
+	touched wire.Millis // when the last chunk came
+
+	changed, loadedAt uint64 // entries, as of an Event
+}
+
+// A deletion is an event that was. It is remembered for ever, in a few dozen
+// bytes, so that a creation which was delayed on its way cannot bring the event
+// back; the directory never issues an id twice. Owned by the applier.
+type deletion struct {
+	id wire.ID // of the request that did it
+
+	// manifest is what EncodePart still gives to a snapshot that began when the
+	// event was there. It goes after a retry window.
+	manifest []byte
+	created  uint64
+	deleted  wire.Millis
+
+	changed, loadedAt uint64 // entries, as of an Event
+}
+
+// decideLife decides about the life of an event as such.
+func (s *Shard) decideLife(q *request) (wire.Status, []byte) {
+	q.event = s.find(q.Event)
+	c, d := s.creations[q.Event], s.deletions[q.Event]
+	if q.event != nil && q.event.loadedAt >= s.index || c != nil && c.loadedAt >= s.index || d != nil && d.loadedAt >= s.index {
+		return wire.StatusUnknown, nil // contained in what was loaded; nobody waits for it
+	}
+	if q.kind == wire.KindDelete {
+		return s.delete(q, c, d)
+	}
+	return s.create(q, c, d)
+}
+
+// create takes a chunk of a manifest. An event has one content, named by its
+// digest, so a creation needs no memory of ids: every chunk can be repeated.
+func (s *Shard) create(q *request, c *creation, d *deletion) (wire.Status, []byte) {
+	var o wire.Create
+	if err := o.Decode(q.body); err != nil {
+		return s.malformed(err)
+	}
+	end := uint64(o.Offset) + uint64(len(o.Chunk))
+	switch {
+	case !q.ID.Valid():
+		return s.invalidID()
+	case q.Event == 0 || q.Event > maxEventID:
+		return s.text(wire.StatusBadRequest, "%d is no event id", q.Event)
+	case len(o.Chunk) == 0 || len(o.Chunk) > wire.MaxChunk:
+		return s.text(wire.StatusBadRequest, "the chunk has %d bytes; it must have 1 to %d", len(o.Chunk), wire.MaxChunk)
+	case o.Total > wire.MaxAnswerBody:
+		return s.text(wire.StatusBadRequest, "the manifest has %d bytes; it may have at most %d", o.Total, wire.MaxAnswerBody)
+	case end > uint64(o.Total):
+		return s.text(wire.StatusBadRequest, "the chunk ends at byte %d of %d", end, o.Total)
+	case d != nil:
+		return wire.StatusUnknownEvent, nil
+	case q.event != nil && q.event.digest == o.Digest:
+		return wire.StatusOK, nil
+	case q.event != nil:
+		return s.text(wire.StatusExists, "the event exists with another manifest")
+	case s.late(q):
+		return s.clock(wire.StatusLate)
+	}
+	return s.addChunk(q, c, &o)
+}
+
+// addChunk adds a chunk to an event that is being created, and makes the event
+// when all have come. A first chunk of another manifest begins again: then a
+// replica that was restored without the creation does the same as one that had it.
+func (s *Shard) addChunk(q *request, c *creation, o *wire.Create) (wire.Status, []byte) {
+	switch {
+	case o.Offset == 0 && (c == nil || c.digest != o.Digest || c.total != o.Total):
+		c = &creation{digest: o.Digest, total: o.Total, sum: sha256.New()}
+		s.creations[q.Event] = c
+	case c == nil:
+		return s.text(wire.StatusBadRequest, "the chunk begins at byte %d and those before it are not here; begin at 0", o.Offset)
+	case c.digest != o.Digest || c.total != o.Total:
+		return s.text(wire.StatusExists, "the event is being created with another manifest")
+	case int(o.Offset) > len(c.bytes):
+		return s.text(wire.StatusBadRequest, "the chunk begins at byte %d; the next is %d", o.Offset, len(c.bytes))
+	}
+	c.changed = s.index
+	c.touched = s.now
+	if have := len(c.bytes); int(o.Offset)+len(o.Chunk) > have {
+		part := o.Chunk[have-int(o.Offset):]
+		c.bytes = append(c.bytes, part...)
+		c.sum.Write(part)
+	}
+	if len(c.bytes) < int(c.total) {
+		return wire.StatusOK, nil
+	}
+	return s.finish(q.Event, c)
+}
+
+// finish makes the event of a complete manifest.
+func (s *Shard) finish(id wire.EventID, c *creation) (wire.Status, []byte) {
+	delete(s.creations, id)
+	if [32]byte(c.sum.Sum(nil)) != c.digest {
+		return s.text(wire.StatusBadRequest, "the manifest is not the one that its digest names")
+	}
+	m, err := wire.DecodeManifest(c.bytes)
+	if err != nil {
+		return s.malformed(err)
+	}
+	e := s.newEvent(id, bytes.Clone(c.bytes), m)
+	e.created, e.changed = s.index, s.index
+	s.addEvent(e)
+	return wire.StatusOK, nil
+}
+
+// delete ends an event, or its creation.
+func (s *Shard) delete(q *request, c *creation, d *deletion) (wire.Status, []byte) {
+	var o wire.EventOp
+	if err := o.Decode(q.body); err != nil {
+		return s.malformed(err)
+	}
+	gone := &deletion{id: q.ID, deleted: s.now, changed: s.index}
+	switch {
+	case !q.ID.Valid():
+		return s.invalidID()
+	case d != nil && d.id == q.ID:
+		return wire.StatusOK, nil
+	case q.event != nil:
+		if status, body, done := s.admit(q); done {
+			return status, body
+		}
+		gone.manifest, gone.created = q.event.manifest, q.event.created
+		s.fresh = append(s.fresh, gone)
+		s.removeEvent(q.event)
+	case c == nil:
+		return wire.StatusUnknownEvent, nil
+	case s.late(q):
+		return s.clock(wire.StatusLate)
+	}
+	delete(s.creations, q.Event)
+	s.deletions[q.Event] = gone
+	return wire.StatusOK, nil
+}
+
+// dropStale gives up creations that nobody went on with, and the manifests of
+// events that were deleted a while ago.
+func (s *Shard) dropStale() {
+	for id, c := range s.creations {
+		if c.loadedAt < s.index && c.touched+s.config.Window <= s.now {
+			delete(s.creations, id)
+		}
+	}
+	for len(s.fresh) > 0 && s.fresh[0].deleted+s.config.Window <= s.now {
+		s.fresh[0].manifest = nil
+		s.fresh = s.fresh[1:]
+	}
+}
+
+// creationsDue is when the first creation is to be given up.
+func (s *Shard) creationsDue() wire.Millis {
+	due := wire.Never
+	for _, c := range s.creations {
+		due = min(due, c.touched+s.config.Window)
+	}
+	return due
+}

@@ -1,0 +1,268 @@
+package shard
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/usher-seats/usher/wire"
+)
+
+// loading is an event between LoadPart and Start.
+type loading struct {
+	event *Event // with its manifest; nil until that has come
+	state []byte // waits for the manifest
+	whole bool   // event has its state too
+}
+
+var errPartShort = errors.New("it ends too early")
+
+// LoadPart takes a part of a snapshot into a shard that has not been started. It
+// keeps no reference to data. After an error the shard is of no use.
+func (s *Shard) LoadPart(part uint64, data []byte) error {
+	id := wire.EventID(part >> 1)
+	var err error
+	switch {
+	case id == 0:
+		err = errors.New("no event has the id 0")
+	case len(data) == 0:
+		err = errPartShort
+	case data[0] != partFormat:
+		err = fmt.Errorf("format %d; this version knows %d", data[0], partFormat)
+	case part&1 == 0:
+		err = s.loadManifest(id, data)
+	default:
+		err = s.loadState(id, data)
+	}
+	if err != nil {
+		return fmt.Errorf("shard: part %d of a snapshot, event %d: %w", part&1, id, err)
+	}
+	return nil
+}
+
+func (s *Shard) loadManifest(id wire.EventID, data []byte) error {
+	r := partReader{b: data[1:]}
+	created := r.u64()
+	if r.err != nil {
+		return r.err
+	}
+	l := s.loadingOf(id)
+	if l.event != nil {
+		if !bytes.Equal(l.event.manifest, r.b) {
+			return errors.New("its manifest comes twice and is not the same")
+		}
+		l.event.encoded = true
+		return nil
+	}
+	m, err := wire.DecodeManifest(r.b)
+	if err != nil {
+		return err
+	}
+	l.event = s.newEvent(id, bytes.Clone(r.b), m)
+	l.event.created, l.event.encoded = created, true
+	if l.state == nil {
+		return nil
+	}
+	state := l.state
+	l.state = nil
+	return s.loadState(id, state)
+}
+
+func (s *Shard) loadingOf(id wire.EventID) *loading {
+	l := s.loading[id]
+	if l == nil {
+		l = new(loading)
+		s.loading[id] = l
+	}
+	return l
+}
+
+func (s *Shard) loadState(id wire.EventID, data []byte) error {
+	r := partReader{b: data[1:]}
+	form, loadedAt, changed := r.u8(), r.u64(), r.u64()
+	if s.creations[id] != nil || s.deletions[id] != nil || s.loading[id] != nil && s.loading[id].whole {
+		return errors.New("its state comes twice")
+	}
+	switch {
+	case r.err != nil:
+		return r.err
+	case form == formEvent:
+		return s.loadEvent(id, &r, data, loadedAt, changed)
+	case form == formCreation:
+		return s.loadCreation(id, &r, loadedAt, changed)
+	case form == formDeletion:
+		s.deletions[id] = &deletion{id: r.id(), changed: changed, loadedAt: loadedAt}
+		return r.finish()
+	}
+	return fmt.Errorf("form %d is unknown", form)
+}
+
+func (s *Shard) loadCreation(id wire.EventID, r *partReader, loadedAt, changed uint64) error {
+	c := &creation{changed: changed, loadedAt: loadedAt, sum: sha256.New()}
+	c.digest = [32]byte(r.take(len(c.digest)))
+	c.total = r.u32()
+	c.touched = wire.Millis(r.u64())
+	if r.err != nil {
+		return r.err
+	}
+	if len(r.b) >= int(c.total) || c.total > wire.MaxAnswerBody {
+		return fmt.Errorf("it has %d bytes of a manifest of %d that is incomplete", len(r.b), c.total)
+	}
+	c.bytes = bytes.Clone(r.b)
+	c.sum.Write(c.bytes)
+	s.creations[id] = c
+	return nil
+}
+
+// loadEvent reads an event's state. If its manifest has yet to come, it waits.
+func (s *Shard) loadEvent(id wire.EventID, r *partReader, data []byte, loadedAt, changed uint64) error {
+	manifest := r.take(int(r.u32()))
+	if r.err != nil {
+		return r.err
+	}
+	l := s.loadingOf(id)
+	if l.event == nil {
+		if len(manifest) == 0 {
+			l.state = bytes.Clone(data)
+			return nil
+		}
+		m, err := wire.DecodeManifest(manifest)
+		if err != nil {
+			return err
+		}
+		l.event = s.newEvent(id, bytes.Clone(manifest), m)
+	} else if len(manifest) > 0 && !bytes.Equal(manifest, l.event.manifest) {
+		return errors.New("its manifest comes twice and is not the same")
+	}
+	e := l.event
+	e.loadedAt, e.changed = loadedAt, changed
+	e.created = r.u64()
+	l.whole = true
+	if err := e.readSettings(r); err != nil {
+		return err
+	}
+	return e.readRecords(r)
+}
+
+func (e *Event) readSettings(r *partReader) error {
+	e.epoch = r.u16()
+	e.counter = r.u64()
+	e.floor.Store(int64(r.u64()))
+	e.wall = int64(r.u64())
+	var rules wire.SetRules
+	if err := rules.Decode(append(make([]byte, wire.MutationSize), r.take(rulesSize)...)); err != nil {
+		return errors.Join(r.err, err)
+	}
+	if err := rules.Rules.Validate(); err != nil {
+		return fmt.Errorf("rules: %w", err)
+	}
+	if n := int(r.u8()); n <= wire.MaxChannels {
+		for range n {
+			e.channels.list = append(e.channels.list, e.readChannel(r))
+		}
+	} else {
+		return fmt.Errorf("it has %d channels; the most is %d", n, wire.MaxChannels)
+	}
+	blocked := r.take(8 * e.lay.words)
+	if r.err != nil {
+		return r.err
+	}
+	for w := range e.blocked {
+		v := binary.LittleEndian.Uint64(blocked[8*w:])
+		if v&e.lay.pad(w) != 0 {
+			return fmt.Errorf("word %d has blocked seats that do not exist", w)
+		}
+		e.blocked[w].Store(v | e.lay.pad(w))
+		e.taken[w].Store(v | e.lay.pad(w))
+	}
+	e.seq.Store(e.counter << 1)
+	e.setRules(rules.Rules)
+	e.publishChannels()
+	e.deriveChannels()
+	return nil
+}
+
+func (e *Event) readChannel(r *partReader) channel {
+	c := channel{name: string(r.take(int(r.u8()))), key: wire.ChannelKey(r.u64())}
+	plane := r.take(8 * e.lay.words)
+	if r.err != nil {
+		return c
+	}
+	c.plane = make([]uint64, e.lay.words)
+	for w := range c.plane {
+		c.plane[w] = binary.LittleEndian.Uint64(plane[8*w:])
+	}
+	return c
+}
+
+// readRecords reads holds and memos and builds what is derived from them.
+func (e *Event) readRecords(r *partReader) error {
+	live, ended, memos := int(r.u32()), int(r.u32()), int(r.u32())
+	if r.err != nil {
+		return r.err
+	}
+	if uint64(live)+uint64(ended) > uint64(len(r.b))/holdSize || uint64(memos) > uint64(len(r.b))/memoSize {
+		return errPartShort
+	}
+	e.setTable(newIDTable(live + ended + memos))
+	for k := range live + ended {
+		if err := e.readHold(r, k >= live); err != nil {
+			return fmt.Errorf("hold %d: %w", k, err)
+		}
+	}
+	for k := range memos {
+		if err := e.readMemo(r); err != nil {
+			return fmt.Errorf("memo %d: %w", k, err)
+		}
+	}
+	e.fillWheel()
+	e.buyers.on = false
+	e.countBuyers(e.rule.SeatsPerBuyer > 0)
+	return r.finish()
+}
+
+// fillWheel puts all live holds into the wheel.
+func (e *Event) fillWheel() {
+	first := wire.Never
+	e.eachHold(func(_ uint32, h *hold) {
+		if h.live() {
+			first = min(first, h.deadline)
+		}
+	})
+	if first == wire.Never {
+		return
+	}
+	e.wheel = new(wheel)
+	e.eachHold(func(i uint32, h *hold) {
+		if h.live() {
+			e.wheel.insert(&e.holds, i, first)
+		}
+	})
+}
+
+// Start ends the loading of a snapshot that was taken at an entry and a stamp, or
+// begins with an empty shard at 0 and 0. It verifies what was loaded.
+func (s *Shard) Start(index uint64, stamp wire.Millis) error {
+	for id, l := range s.loading {
+		if !l.whole {
+			return fmt.Errorf("shard: the snapshot has only one of the two parts of event %d", id)
+		}
+		if err := l.event.check(); err != nil {
+			return fmt.Errorf("shard: event %d in the snapshot: %w", id, err)
+		}
+	}
+	s.index, s.now = index, stamp
+	for _, l := range s.loading {
+		e := l.event
+		s.addEvent(e)
+		if e.loadedAt > index {
+			s.waiting = append(s.waiting, e)
+		} else {
+			s.agenda.set(e, s.nextDue(e))
+		}
+	}
+	s.loading = nil
+	return nil
+}
