@@ -222,6 +222,35 @@ func BenchmarkBestNone(b *testing.B) {
 	}
 }
 
+// BenchmarkBestWorstSplit asks for seats each of which is alone and far from the
+// others: as many groups as there can be are chosen, and many rows are looked at
+// for each. With one seat less than asked for nothing is chosen.
+func BenchmarkBestWorstSplit(b *testing.B) {
+	for _, count := range []int{10, wire.MaxHoldSeats} {
+		worstSplit(b, count, count)
+		worstSplit(b, count, count-1)
+	}
+}
+
+func worstSplit(b *testing.B, count, free int) {
+	b.Run(fmt.Sprint(count, "-of-", free), func(b *testing.B) {
+		a := newArena(1)
+		for i := range free {
+			row := i * a.l.words / free
+			a.set([]wire.SeatID{wire.SeatID(row*wordBits + 20)}, false)
+		}
+		q := bestQuery{Count: count, Section: wire.Any, Split: true, NoOrphan: true}
+		dst := make([]wire.SeatID, 0, count)
+		b.ReportAllocs()
+		b.ResetTimer()
+		for range b.N {
+			if _, ok := a.x.best(q, a.taken, nil, dst); ok != (free == count) {
+				b.Fatalf("%d seats of %d: %v", count, free, ok)
+			}
+		}
+	})
+}
+
 // BenchmarkBestCold is the first query of an index.
 func BenchmarkBestCold(b *testing.B) {
 	c := bestCases()[3]

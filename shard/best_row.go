@@ -134,6 +134,14 @@ func (s *rowScan) leaving(i, orphans int) uint64 {
 	}
 }
 
+// count is the number of starts.
+func (s *rowScan) count() (n int) {
+	for _, w := range s.starts[1 : s.words+1] {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
 // fits reports whether there is a group of the scan's size, and one that leaves
 // no orphan.
 func (s *rowScan) fits() (fits, clean bool) {

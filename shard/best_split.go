@@ -11,6 +11,9 @@ package shard
 // Cost: with limit l there are about Count/l groups, so Count·ln(Count) groups at
 // most, each of which may look at a bit of every row.
 func (x *bestIndex) split() bool {
+	if !x.enough() {
+		return false
+	}
 	for limit := x.q.Count - 1; limit > 0; limit = x.groups[0].size - 1 {
 		if x.splitUpTo(limit) {
 			return true
@@ -20,6 +23,27 @@ func (x *bestIndex) split() bool {
 		}
 	}
 	return false
+}
+
+// enough reports whether there are Count seats at all. At the end of a sale, when
+// many ask in vain, it saves choosing groups that will not do. Cost: at most Count
+// rows with seats.
+func (x *bestIndex) enough() bool {
+	missing := x.q.Count
+	for _, s := range x.l.order.spans(x.q.Section) {
+		if x.q.Categories>>s.category&1 == 0 {
+			continue
+		}
+		x.filter.categories = 1 << s.category // a mixed row comes once for each
+		for e := int(s.from); missing > 0; e++ {
+			if e = x.view.next(e, int(s.to), plane(1, true)); e < 0 {
+				break
+			}
+			x.scan.load(&x.l.rows[x.l.order.entries[e].row], x.taken, &x.filter)
+			missing -= x.scan.count()
+		}
+	}
+	return missing <= 0
 }
 
 // splitUpTo chooses groups of at most limit seats each, none larger than the one
