@@ -1,0 +1,151 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/usher-seats/usher/wire"
+)
+
+const (
+	headerVersion = "Usher-Version"
+	headerAge     = "Usher-Age-Ms"
+)
+
+// stateChars has the character that stands for a seat's state in JSON.
+const stateChars = ".hbx"
+
+// seatMap is the JSON form of a map. A row's seats are one character each.
+type seatMap struct {
+	Event    string       `json:"event"`
+	Version  decimal      `json:"version"`
+	Sections []mapSection `json:"sections"`
+	Areas    []mapArea    `json:"areas"`
+}
+
+type mapSection struct {
+	Name string   `json:"name"`
+	Rows []mapRow `json:"rows"`
+}
+
+type mapRow struct {
+	Name  string `json:"name"`
+	Seats string `json:"seats"`
+}
+
+type mapArea struct {
+	Name string `json:"name"`
+	countsJSON
+}
+
+// seats serves GET …/seats. The answer's age and version are in headers, so
+// that the body is the same for as long as the version is.
+func (q *request) seats() *problem {
+	if p := q.locate(); p != nil {
+		return p
+	}
+	media, p := q.accepted(jsonMedia, packedMedia)
+	if p != nil {
+		return p
+	}
+	var sm wire.SeatMap
+	if p := q.read(wire.KindMap, &sm); p != nil {
+		return p
+	}
+	h := &q.ctx.Response.Header
+	h.Set(headerVersion, strconv.FormatUint(uint64(sm.Version), 10))
+	h.Set(headerAge, strconv.FormatInt(max(0, int64(q.n.now(q.event)-sm.Now)), 10))
+	// Weak: the same version comes in several forms.
+	etag := "W/\"" + strconv.FormatUint(uint64(sm.Version), 10) + "\""
+	if q.notModified(etag) {
+		return nil
+	}
+	key := cacheKey{wire.KindMap, q.event, media, q.encoding()}
+	return q.cached(key, sm.Version, func() ([]byte, *problem) {
+		if media == packedMedia {
+			return sm.Planes, nil
+		}
+		m, _, p := q.manifest()
+		if p != nil {
+			return nil, p
+		}
+		return marshal(q, mapJSON(q.key, m, &sm))
+	})
+}
+
+// mapJSON puts the states of a map under the names of its manifest.
+func mapJSON(event string, m *wire.Manifest, sm *wire.SeatMap) seatMap {
+	out := seatMap{
+		Event:    event,
+		Version:  decimal(sm.Version),
+		Sections: make([]mapSection, len(m.Sections)),
+		Areas:    make([]mapArea, len(m.Areas)),
+	}
+	for i := range m.Sections {
+		out.Sections[i] = mapSection{m.Sections[i].Name, make([]mapRow, len(m.Sections[i].Rows))}
+	}
+	chars := make([]byte, 0, wire.MaxRowSeats)
+	for s := range stretches(m) {
+		if s.section < 0 {
+			out.Areas[s.row] = mapArea{m.Areas[s.row].Name, countsOf(countStates(sm, s))}
+			continue
+		}
+		chars = chars[:0]
+		for i := range s.places {
+			chars = append(chars, stateChars[sm.State(s.first+wire.SeatID(i))])
+		}
+		out.Sections[s.section].Rows[s.row] = mapRow{m.Sections[s.section].Rows[s.row].Name, string(chars)}
+	}
+	return out
+}
+
+func countStates(sm *wire.SeatMap, s stretch) (c wire.Counts) {
+	for i := range s.places {
+		c.Add(sm.State(s.first+wire.SeatID(i)), 1)
+	}
+	return c
+}
+
+// read sends a read of the event and decodes its answer. With consistent=1 it
+// has seen all that was acknowledged before.
+func (q *request) read(k wire.Kind, v interface{ Decode([]byte) error }) *problem {
+	consistent, p := q.flag("consistent")
+	if p != nil {
+		return p
+	}
+	r := wire.Record{Kind: k, Body: (&wire.EventRef{Event: q.event}).Append(nil)}
+	if consistent {
+		r.Flags |= wire.FlagConsistent
+	}
+	status, body := q.n.do(q.budget, r)
+	if status != wire.StatusOK {
+		return unread(status, body, nil)
+	}
+	if err := v.Decode(body); err != nil {
+		return q.broken(k, err)
+	}
+	return nil
+}
+
+// manifest is the manifest of the event of the path.
+func (q *request) manifest() (*wire.Manifest, *wire.Places, *problem) {
+	m, places, status := q.n.manifest(q.budget, q.event)
+	if status != wire.StatusOK {
+		return nil, nil, unread(status, nil, nil)
+	}
+	return m, places, nil
+}
+
+// notModified answers 304 if the client has what the tag names.
+func (q *request) notModified(etag string) bool {
+	h := &q.ctx.Response.Header
+	h.Set("Etag", etag)
+	h.Set("Cache-Control", "no-cache") // keep it, but ask each time
+	h.Set("Vary", "Accept, Accept-Encoding")
+	if !etagMatches(string(q.ctx.Request.Header.Peek("If-None-Match")), etag) {
+		return false
+	}
+	q.ctx.SetStatusCode(http.StatusNotModified)
+	q.ctx.Response.SkipBody = true
+	return true
+}
