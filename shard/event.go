@@ -44,7 +44,7 @@ type Event struct {
 	rules atomic.Pointer[wire.Rules]
 	names atomic.Pointer[[][]byte] // of the channels
 	ids   atomic.Pointer[idTable]
-	floor atomic.Int64 // ids up to this time that are not in the table are too old
+	floor atomic.Int64 // ids up to this time that are not in the table are too old; -1: none is
 	ring  atomic.Pointer[ring]
 
 	// seq is the version's counter·2, plus 1 while the applier writes planes. It
@@ -103,6 +103,7 @@ func (s *Shard) newEvent(id wire.EventID, manifest []byte, m *wire.Manifest) *Ev
 		e.blocked[w].Store(pad)
 	}
 	e.due = wire.Never
+	e.floor.Store(-1)
 	e.setTable(newIDTable(0))
 	e.setRules(m.Rules)
 	e.publishChannels()

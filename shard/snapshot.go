@@ -145,7 +145,7 @@ func (e *Event) appendSettings(b []byte) []byte {
 
 const (
 	rulesSize = 33  // of encoded rules
-	holdSize  = 112 // of an encoded hold without its seats
+	holdSize  = 104 // of an encoded hold without its seats
 	memoSize  = 45  // of an encoded memo without its list
 )
 
