@@ -204,10 +204,14 @@ func (q *request) moved(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil {
-		return q.gaveUp(ctx.Err())
+	e, known := errors.AsType[*Error](err)
+	if known {
+		q.lastStatus, q.lastText = e.Status, e.Text
 	}
-	if e, ok := errors.AsType[*Error](err); ok {
+	switch {
+	case ctx.Err() != nil:
+		return q.gaveUp(ctx.Err())
+	case known && !errors.Is(err, ErrClosed):
 		f := q.fail(e.Status, nil, e.Err)
 		f.Text = e.Text
 		return f
