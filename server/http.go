@@ -174,7 +174,7 @@ func (f *frontend) start(config *tls.Config) {
 	go func() {
 		defer close(f.served)
 		if err := f.server.Serve(ln); err != nil {
-			f.log.Error("HTTP listener ended", "err", err)
+			f.log.Error("HTTP listener ended", "error", err)
 		}
 	}()
 }

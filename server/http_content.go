@@ -124,7 +124,7 @@ func marshal(q *request, v any) ([]byte, *problem) {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		q.f.log.Error("encoding an answer", "request", q.id, "err", err)
+		q.f.log.Error("encoding an answer", "request", q.id, "error", err)
 		return nil, httpProblem(codeInternal)
 	}
 	return b.Bytes(), nil

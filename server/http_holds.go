@@ -289,6 +289,6 @@ func (q *request) readHold() (id wire.ID, info wire.HoldInfo, places *wire.Place
 
 // broken reports an answer that this node cannot read: a bug.
 func (q *request) broken(k wire.Kind, err error) *problem {
-	q.f.log.Error("reading an answer", "request", q.id, "kind", k, "err", err)
+	q.f.log.Error("reading an answer", "request", q.id, "kind", k, "error", err)
 	return httpProblem(codeInternal)
 }

@@ -257,3 +257,44 @@ func TestHTTPEveryStatus(t *testing.T) {
 		}
 	}
 }
+
+// TestHTTPOverTLS proves that both listeners speak TLS, that silent or plain
+// clients do not stop others, and that a connection too many is closed.
+func TestHTTPOverTLS(t *testing.T) {
+	s := newSite(t, func(c *Config) {
+		c.TLSCert, c.TLSKey = writeCertificate(t)
+		c.MaxHTTPConns = 3
+	})
+	for range 2 {
+		silent, err := net.Dial("tcp", s.n.HTTPAddr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+	}
+	until(t, "two connections are in", func() bool { return s.n.http.gate.connections() == 2 })
+	e := s.event("a", 1, nil)
+	s.post(e+"/holds", obj{"seats": []string{"A-1-1"}}).ok(201)
+	s.get("/readyz").ok(200)
+
+	// The client above keeps the third place.
+	c, err := net.Dial("tcp", s.n.HTTPAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("a connection too many got %d bytes and %v, want its end", n, err)
+	}
+	plain := strings.Replace(s.admin, "https:", "http:", 1)
+	if resp, err := s.client.Get(plain + "/healthz"); err == nil {
+		resp.Body.Close()
+		if resp.StatusCode == 200 {
+			t.Error("the admin listener answers without TLS")
+		}
+	}
+	s.get("/readyz").ok(200)
+}

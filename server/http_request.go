@@ -403,7 +403,7 @@ func (q *request) encode(v any) *problem {
 	e := json.NewEncoder(q.ctx.Response.BodyWriter())
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		q.f.log.Error("encoding an answer", "request", q.id, "err", err)
+		q.f.log.Error("encoding an answer", "request", q.id, "error", err)
 		q.ctx.Response.ResetBody()
 		return httpProblem(codeInternal)
 	}

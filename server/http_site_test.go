@@ -3,12 +3,15 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -49,8 +52,13 @@ func newSite(t *testing.T, edit func(*Config)) *site {
 		t.Fatalf("start: %v", err)
 	}
 	transport := &http.Transport{DisableCompression: true}
+	scheme := "http://"
+	if c.TLSCert != "" {
+		scheme = "https://"
+		transport.TLSClientConfig = &tls.Config{RootCAs: rootsIn(t, c.TLSCert)}
+	}
 	s := &site{
-		t: t, n: n, api: "http://" + n.HTTPAddr(), admin: "http://" + n.AdminAddr(),
+		t: t, n: n, api: scheme + n.HTTPAddr(), admin: scheme + n.AdminAddr(),
 		client: &http.Client{Transport: transport, Timeout: 30 * time.Second}, doc: theContract(t),
 	}
 	t.Cleanup(func() {
@@ -62,6 +70,20 @@ func newSite(t *testing.T, edit func(*Config)) *site {
 		}
 	})
 	return s
+}
+
+// rootsIn trusts the certificate in a file.
+func rootsIn(t *testing.T, file string) *x509.CertPool {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		t.Fatal("the certificate cannot be read")
+	}
+	return roots
 }
 
 // logWriter sends a node's log to the test's.

@@ -27,7 +27,7 @@ func newMetrics(n *Node) *prometheus.Registry {
 func (q *request) metrics() *problem {
 	families, err := q.f.metrics.Gather()
 	if err != nil {
-		q.f.log.Error("gathering metrics", "request", q.id, "err", err)
+		q.f.log.Error("gathering metrics", "request", q.id, "error", err)
 		return httpProblem(codeInternal)
 	}
 	format := expfmt.NewFormat(expfmt.TypeTextPlain)
@@ -36,7 +36,7 @@ func (q *request) metrics() *problem {
 	e := expfmt.NewEncoder(q.ctx.Response.BodyWriter(), format)
 	for _, f := range families {
 		if err := e.Encode(f); err != nil {
-			q.f.log.Error("encoding metrics", "request", q.id, "err", err)
+			q.f.log.Error("encoding metrics", "request", q.id, "error", err)
 			q.ctx.Response.ResetBody()
 			return httpProblem(codeInternal)
 		}
@@ -100,6 +100,7 @@ var (
 	mElections  = counter("group_elections_total", "Times the group began to lead here.", "group")
 	mLogBytes   = gauge("group_log_bytes", "Bytes of entries in the group's log.", "group")
 	mSnapIndex  = gauge("group_snapshot_index", "Index of the last snapshot.", "group")
+	mSnapBehind = gauge("group_entries_since_snapshot", "Entries applied since the last snapshot, which a restart replays.", "group")
 	mSnapTime   = gauge("group_snapshot_seconds", "Time the last snapshot took.", "group")
 	mSnapshots  = counter("group_snapshots_total", "Snapshots taken here.", "group")
 	mSnapFails  = counter("group_snapshot_failures_total", "Snapshots that failed here.", "group")
@@ -143,6 +144,12 @@ func (c nodeCollector) binary(ch chan<- prometheus.Metric) {
 	send(ch, mEarly, k.early.Load())
 	send(ch, mBytes, k.bytesIn.Load(), "in")
 	send(ch, mBytes, k.bytesOut.Load(), "out")
+	if l := c.n.listener; l != nil {
+		l.mu.Lock()
+		open := len(l.conns)
+		l.mu.Unlock()
+		send(ch, mOpen, open, listener)
+	}
 	send(ch, mAccepted, k.accepted.Load(), listener)
 	send(ch, mRefused, k.refused.Load(), listener)
 	send(ch, mDropped, k.dropped.Load(), listener)
@@ -184,6 +191,7 @@ func collectGroup(ch chan<- prometheus.Metric, g *group) {
 	send(ch, mElections, s.Elections, id)
 	send(ch, mLogBytes, s.LogBytes, id)
 	send(ch, mSnapIndex, s.SnapshotIndex, id)
+	send(ch, mSnapBehind, s.Applied-min(s.Applied, s.SnapshotIndex), id)
 	send(ch, mSnapTime, s.SnapshotDuration.Seconds(), id)
 	send(ch, mSnapshots, s.Snapshots, id)
 	send(ch, mSnapFails, s.SnapshotFailures, id)
