@@ -194,26 +194,36 @@ func (x *bestIndex) bestLeaving(size, orphans int) (group, bool) {
 }
 
 // inEntry finds the group of the entry that is nearest to point. If it finds
-// none in an entry that is stale, it brings the entry up to date.
+// none, it sees to it that the view knows.
 func (x *bestIndex) inEntry(entry, size, orphans, point int) (group, bool) {
 	e := x.l.order.entries[entry]
-	r := &x.l.rows[e.row]
-	upTo := uint64(2)<<e.category - 1 // this category and the better ones
-	x.filter.categories = x.q.Categories & upTo
-	x.scan.load(r, x.taken, &x.filter)
+	x.filter.categories = x.q.Categories & upTo(e.category)
+	x.scan.load(&x.l.rows[e.row], x.taken, &x.filter)
 	chosenHere := x.takeChosen(int(e.row))
 	x.scan.grow(size)
 	if start := x.scan.nearest(orphans, point); start >= 0 {
 		return group{int(e.row), start, size, orphans}, true
 	}
 	// A row with chosen groups stays stale: the view is about taken alone.
-	if !chosenHere && x.view.isStale(entry) {
-		x.own.categories = upTo
-		x.scan.load(r, x.taken, &x.own)
-		x.view.learn(entry, &x.scan)
+	if !chosenHere {
+		x.refresh(entry)
 	}
 	return group{}, false
 }
+
+// refresh brings an entry of the view up to date if it is stale.
+func (x *bestIndex) refresh(entry int) {
+	if !x.view.isStale(entry) {
+		return
+	}
+	e := x.l.order.entries[entry]
+	x.own.categories = upTo(e.category)
+	x.scan.load(&x.l.rows[e.row], x.taken, &x.own)
+	x.view.learn(entry, &x.scan)
+}
+
+// upTo are a category and the better ones, a bit each.
+func upTo(category uint8) uint64 { return 2<<category - 1 }
 
 // takeChosen takes the groups already chosen out of the scan and reports whether
 // there are any in the row.

@@ -41,6 +41,7 @@ func (x *bestIndex) enough() bool {
 			}
 			x.scan.load(&x.l.rows[x.l.order.entries[e].row], x.taken, &x.filter)
 			missing -= x.scan.count()
+			x.refresh(e)
 		}
 	}
 	return missing <= 0
