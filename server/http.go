@@ -184,7 +184,10 @@ func (f *frontend) stop(ctx context.Context) error {
 	if f == nil {
 		return nil
 	}
-	err := f.server.ShutdownWithContext(ctx)
+	// Serve may not have begun yet, and Shutdown only knows listeners that are
+	// served: the one that follows it ends at a closed gate.
+	closed := f.gate.Close()
+	err := errors.Join(closed, f.server.ShutdownWithContext(ctx))
 	<-f.served
 	if errors.Is(err, net.ErrClosed) {
 		return nil
