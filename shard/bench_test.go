@@ -1,15 +1,19 @@
 package shard
 
 import (
-	"encoding/binary"
 	"fmt"
 	"testing"
 
 	"github.com/usher-seats/usher/wire"
 )
 
-// benchRows is a 50,000-seat event: 1,000 rows of 50.
-const benchRows, benchSeats = 1000, 50
+// The event of the benchmarks has 50,000 seats: 1,000 rows of 50.
+const (
+	benchRows  = 1000
+	benchSeats = 50
+	benchPairs = benchRows * benchSeats / 2
+	benchBatch = 256 // operations of an entry
+)
 
 func benchManifest() *wire.Manifest {
 	m := &wire.Manifest{Key: "bench", Categories: []string{"A"}, Rules: wire.DefaultRules()}
@@ -25,89 +29,226 @@ func benchManifest() *wire.Manifest {
 	return m
 }
 
-// A driver feeds a shard entries of operations.
-type driver struct {
-	s     *Shard
-	index uint64
-	now   wire.Millis
-	ops   []byte
-	body  []byte
-	n     uint64 // ids given
+// pair is the n-th pair of neighbours of the event.
+func pair(n int) wire.SeatList {
+	row, at := n/(benchSeats/2), n%(benchSeats/2)
+	seat := wire.SeatID(row*wordBits + 2*at)
+	return wire.MakeSeatList(seat, seat+1)
 }
 
-func newDriver(c Config) *driver { return &driver{s: New(c), now: 1_000_000} }
-
-func (d *driver) id() wire.ID {
-	d.n++
-	var random [10]byte
-	binary.LittleEndian.PutUint64(random[2:], d.n*0x9e3779b97f4a7c15)
-	return wire.NewID(d.now, random)
+// A holdRun is entries of holds of two neighbours, prepared before the clock
+// starts, and then what it takes to go on with those holds.
+type holdRun struct {
+	*driver
+	entries [][]byte
+	ids     []wire.ID
+	events  []wire.EventID // of each hold
+	fences  []wire.Fence
 }
 
-func (d *driver) add(kind wire.Kind, body []byte) {
-	d.ops = wire.Record{Kind: kind, Body: body}.Append(d.ops)
-}
-
-// flush applies what was added, and gives the last outcome.
-func (d *driver) flush(out func(i int, s wire.Status, body []byte)) {
-	d.index++
-	d.s.Apply(d.index, d.now, d.ops, out)
-	d.ops = d.ops[:0]
-}
-
-func (d *driver) create(tb testing.TB, event wire.EventID, m *wire.Manifest) {
-	tb.Helper()
-	b := m.Encode()
-	c := wire.Create{Mutation: wire.Mutation{Event: event, ID: d.id()}, Total: uint32(len(b)), Digest: [32]byte{}, Chunk: b}
-	c.Digest = sum256(b)
-	d.add(wire.KindCreate, c.Append(nil))
-	d.flush(func(_ int, s wire.Status, body []byte) {
-		if s != wire.StatusOK {
-			tb.Fatalf("create: %v %s", s, body)
-		}
-	})
-}
-
-const batch = 256
-
-// holdBatch is a batch of holds of two neighbours, the n-th of an event.
-func (d *driver) holds(event wire.EventID, from, n int, ids []wire.ID) []wire.ID {
-	for i := from; i < from+n; i++ {
-		row, pair := i/(benchSeats/2), i%(benchSeats/2)
-		seat := wire.SeatID(row*wordBits + 2*pair)
-		h := wire.Hold{Mutation: wire.Mutation{Event: event, ID: d.id()}, Seats: wire.MakeSeatList(seat, seat+1)}
-		ids = append(ids, h.ID)
-		d.body = h.Append(d.body[:0])
-		d.add(wire.KindHold, d.body)
-	}
-	return ids
-}
-
-func BenchmarkHold(b *testing.B) {
-	d := newDriver(Config{})
-	d.create(b, 1, benchManifest())
-	event := wire.EventID(1)
-	b.ReportAllocs()
-	const perEvent = benchRows * benchSeats / 2
-	at := 0
-	for done := 0; done < b.N; {
-		if at+batch > perEvent {
-			b.StopTimer()
+func newHoldRun(b *testing.B, c Config, n int) *holdRun {
+	b.Helper()
+	r := &holdRun{driver: newDriver(c)}
+	m := benchManifest()
+	event := wire.EventID(0)
+	for i := range n {
+		if i%benchPairs == 0 {
 			event++
-			d.create(b, event, benchManifest())
-			at = 0
-			b.StartTimer()
+			r.create(b, event, m)
 		}
-		b.StopTimer()
-		d.holds(event, at, batch, nil)
-		d.now++
-		b.StartTimer()
-		d.flush(func(_ int, s wire.Status, body []byte) {
+		h := wire.Hold{Mutation: wire.Mutation{Event: event, ID: r.id()}, Seats: pair(i % benchPairs)}
+		r.ids, r.events = append(r.ids, h.ID), append(r.events, event)
+		r.add(wire.KindHold, h.Append(nil))
+		if (i+1)%benchBatch == 0 || i+1 == n {
+			r.entries = append(r.entries, r.ops)
+			r.ops = nil
+		}
+	}
+	r.fences = make([]wire.Fence, 0, n)
+	return r
+}
+
+// hold applies the holds.
+func (r *holdRun) hold(b *testing.B) {
+	for _, ops := range r.entries {
+		r.now++
+		r.apply(ops, func(_ int, s wire.Status, body []byte) {
+			if s != wire.StatusOK {
+				b.Fatalf("%v %s", s, body)
+			}
+			var g wire.Granted
+			if err := g.Decode(body); err != nil {
+				b.Fatal(err)
+			}
+			r.fences = append(r.fences, g.Fence)
+		})
+	}
+}
+
+// onHolds prepares entries of an operation on each hold.
+func (r *holdRun) onHolds(kind wire.Kind) (entries [][]byte) {
+	for i, id := range r.ids {
+		o := wire.OnHold{Mutation: wire.Mutation{Event: r.events[i], ID: id}, Fence: r.fences[i]}
+		r.add(kind, o.Append(nil))
+		if (i+1)%benchBatch == 0 || i+1 == len(r.ids) {
+			entries = append(entries, r.ops)
+			r.ops = nil
+		}
+	}
+	return entries
+}
+
+func (r *holdRun) applyAll(b *testing.B, entries [][]byte) {
+	for _, ops := range entries {
+		r.now++
+		r.apply(ops, func(_ int, s wire.Status, body []byte) {
 			if s != wire.StatusOK {
 				b.Fatalf("%v %s", s, body)
 			}
 		})
-		at += batch
-		done += batch
+	}
+}
+
+func BenchmarkHold(b *testing.B) {
+	r := newHoldRun(b, Config{}, b.N)
+	b.ReportAllocs()
+	b.ResetTimer()
+	r.hold(b)
+}
+
+func BenchmarkConfirm(b *testing.B) {
+	r := newHoldRun(b, Config{}, b.N)
+	r.hold(b)
+	entries := r.onHolds(wire.KindConfirm)
+	b.ReportAllocs()
+	b.ResetTimer()
+	r.applyAll(b, entries)
+}
+
+func BenchmarkRelease(b *testing.B) {
+	r := newHoldRun(b, Config{}, b.N)
+	r.hold(b)
+	entries := r.onHolds(wire.KindRelease)
+	b.ReportAllocs()
+	b.ResetTimer()
+	r.applyAll(b, entries)
+}
+
+// BenchmarkSteady holds and releases the same seats for ever, so that as much is
+// forgotten as is remembered: nothing is allocated.
+func BenchmarkSteady(b *testing.B) {
+	d := newDriver(Config{Remembered: 100_000})
+	d.create(b, 1, benchManifest())
+	var fence wire.Fence
+	cycle := func(n int) {
+		var ids [benchBatch]wire.ID
+		for i := range ids {
+			h := wire.Hold{Mutation: wire.Mutation{Event: 1, ID: d.id()}, Seats: pair((n + i) % benchPairs)}
+			ids[i] = h.ID
+			d.body = h.Append(d.body[:0])
+			d.add(wire.KindHold, d.body)
+		}
+		d.now++
+		fence = d.s.Event(1).Version()
+		d.apply(d.ops, nil)
+		d.ops = d.ops[:0]
+		for i, id := range ids {
+			o := wire.OnHold{Mutation: wire.Mutation{Event: 1, ID: id}, Fence: fence + wire.Fence(i) + 1}
+			d.body = o.Append(d.body[:0])
+			d.add(wire.KindRelease, d.body)
+		}
+		d.apply(d.ops, nil)
+		d.ops = d.ops[:0]
+	}
+	for n := 0; n < 250_000; n += benchBatch {
+		cycle(n)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := 0; n < b.N; n += benchBatch {
+		cycle(n)
+	}
+}
+
+// BenchmarkExpire lets holds with random deadlines expire, a tick of 50 ms at a
+// time.
+func BenchmarkExpire(b *testing.B) {
+	r := newHoldRun(b, Config{}, b.N)
+	for _, ops := range r.entries {
+		r.now += 7 // so that deadlines are spread
+		r.apply(ops, nil)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for due := r.s.NextDue(); due < r.now+15*60_000; due = r.s.NextDue() {
+		r.now = due + 50
+		r.apply(nil, nil)
+	}
+}
+
+func BenchmarkLook(b *testing.B) {
+	r := newHoldRun(b, Config{}, benchPairs)
+	r.hold(b)
+	var records []wire.Record
+	for i := range 4096 {
+		var seats wire.SeatList
+		seats = seats.Append(pair(i * 7 % benchPairs).At(0)).Append(pair(i * 13 % benchPairs).At(1))
+		h := wire.Hold{Mutation: wire.Mutation{Event: 1, ID: r.id()}, Seats: seats}
+		records = append(records, wire.Record{Kind: wire.KindHold, Body: h.Append(nil)})
+	}
+	dst := make([]byte, 0, 64)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if _, _, decided := r.s.Look(records[i%len(records)], r.now, dst); !decided {
+			b.Fatal("not decided")
+		}
+	}
+}
+
+// BenchmarkEncode encodes an event of 50,000 seats that all are held in pairs.
+func BenchmarkEncode(b *testing.B) {
+	r := newHoldRun(b, Config{}, benchPairs)
+	r.hold(b)
+	var data []byte
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		data, _ = r.s.EncodePart(data[:0], statePart(1))
+	}
+	b.SetBytes(int64(len(data)))
+}
+
+// BenchmarkLoad loads that event again.
+func BenchmarkLoad(b *testing.B) {
+	r := newHoldRun(b, Config{}, benchPairs)
+	r.hold(b)
+	manifest, _ := r.s.EncodePart(nil, manifestPart(1))
+	state, _ := r.s.EncodePart(nil, statePart(1))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		s := New(Config{})
+		if err := s.LoadPart(manifestPart(1), manifest); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.LoadPart(statePart(1), state); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Start(r.index, r.now); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkMap(b *testing.B) {
+	r := newHoldRun(b, Config{}, benchPairs/2)
+	r.hold(b)
+	q := wire.Record{Kind: wire.KindMap, Body: (&wire.EventRef{Event: 1}).Append(nil)}
+	var dst []byte
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		_, dst = r.s.Query(q, r.now, dst[:0])
 	}
 }

@@ -143,7 +143,7 @@ func (s *Shard) exchangeRefused(q *request, x *wire.Exchange, b *hold) (status w
 	e := q.event
 	gain := x.Take.Len() - x.Give.Len()
 	switch limit := int(e.rule.SeatsPerBuyer); {
-	case seatsIn(b.owned())+gain > wire.MaxHoldSeats:
+	case gain > 0 && seatsIn(b.owned())+gain > int(e.rule.SeatsPerHold):
 		status, body = s.conclude(q, wire.StatusHoldLimit)
 	case gain > 0 && limit > 0 && b.buyer != 0 && e.buyers.seats(b.buyer)+gain > limit:
 		status, body = s.conclude(q, wire.StatusBuyerLimit)

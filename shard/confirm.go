@@ -96,14 +96,16 @@ func (s *Shard) confirm(q *request) (wire.Status, []byte) {
 }
 
 // confirmable are the seats that a confirm without names means: all that are
-// held, or were when the hold expired. If there are none it means those of the
-// confirm that it repeats.
+// held, or were when the hold expired. If there are none it repeats the latest
+// confirm, or says what is booked.
 func confirmable(h *hold) uint64 {
 	switch {
 	case h.live(), h.held != 0 && h.flags&holdLost == 0:
 		return h.held
-	case h.last != 0:
+	case h.last != 0 && (h.last&^h.booked == 0 || h.flags&holdLost != 0):
 		return h.last
+	case h.booked != 0:
+		return h.booked
 	default:
 		return h.all()
 	}
