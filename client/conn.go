@@ -45,7 +45,7 @@ type conn struct {
 	dead     chan struct{} // closed by fail
 	born     time.Time
 	lastHear atomic.Int64 // nanoseconds since born: bytes came, or the first request after a rest left
-	probed   atomic.Bool  // a ping was sent since lastHear
+	probed   atomic.Int64 // nanoseconds since born: a ping was sent for this silence; 0: none was
 
 	mu       sync.Mutex
 	err      error // why the connection died
@@ -278,20 +278,23 @@ func (c *conn) alive() bool {
 
 func (c *conn) heard() {
 	c.lastHear.Store(int64(time.Since(c.born)))
-	c.probed.Store(false)
+	c.probed.Store(0)
 }
 
 // watch pings a node that owes an answer and is silent, and gives it up when it
-// does not answer that either.
+// does not answer that either. The silence counts from the ping, too: a client
+// that was paused itself must not take its own absence for the node's.
 func (c *conn) watch(now time.Time) {
+	at := now.Sub(c.born)
 	c.mu.Lock()
 	owes := c.waiting > 0 && c.err == nil
-	silence := now.Sub(c.born) - time.Duration(c.lastHear.Load())
-	if owes && silence >= pingAfter && !c.probed.Swap(true) {
+	silence, probed := at-time.Duration(c.lastHear.Load()), time.Duration(c.probed.Load())
+	if owes && silence >= pingAfter && probed == 0 {
+		c.probed.Store(int64(at))
 		c.appendLocked(wire.Header{Kind: wire.KindPing, Request: pingRequest}, nil)
 	}
 	c.mu.Unlock()
-	if owes && silence >= deadAfter {
+	if owes && silence >= deadAfter && probed > 0 && at-probed >= deadAfter-pingAfter {
 		c.fail(fmt.Errorf("%s: %w for %v", c.addr, errSilent, silence.Round(time.Second)))
 	}
 }

@@ -173,6 +173,27 @@ func TestSilence(t *testing.T) {
 	})
 }
 
+// A client that was paused does not take its own absence for the node's.
+func TestOwnPauseIsNoSilence(t *testing.T) {
+	c := newConn(nil, "a", peer{maxInFlight: 1}, &Options{MaxInFlight: 1})
+	q := &call{kind: wire.KindEvent, done: make(chan struct{}, 1)}
+	index, err := c.acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.enqueue(t.Context(), index, q); err != nil {
+		t.Fatal(err)
+	}
+	c.watch(c.born.Add(time.Hour)) // the first look after the pause
+	c.watch(c.born.Add(time.Hour + pingAfter/2))
+	if c.cause() != nil {
+		t.Errorf("given up without a ping's time to answer: %v", c.cause())
+	}
+	if c.appended != 2 {
+		t.Errorf("%d frames, want the request and one ping", c.appended)
+	}
+}
+
 // Bytes that are no answer end the connection, not the client.
 func TestGarbage(t *testing.T) {
 	frame := func(h wire.Header, body string) []byte {

@@ -51,8 +51,11 @@ type Error struct {
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
+	if e.Event != "" && !strings.HasSuffix(e.Op, " event") {
+		b.WriteString(" in event")
+	}
 	if e.Event != "" {
-		fmt.Fprintf(&b, " in event %q", e.Event)
+		fmt.Fprintf(&b, " %q", e.Event)
 	}
 	b.WriteString(": ")
 	b.WriteString(sentence(e.Status))

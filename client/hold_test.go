@@ -386,6 +386,7 @@ func TestErrorMessages(t *testing.T) {
 			`confirm in event "gala": the outcome is unknown (time is over); it may or may not have been applied: repeat it with id ` + id.String() + ` to learn which`},
 		{Error{Op: "hold", Event: "gala", Status: wire.StatusOverloaded, ID: id},
 			`hold in event "gala": the server is overloaded; nothing was changed`},
+		{Error{Op: "find event", Event: "gala", Status: wire.StatusUnknownEvent}, `find event "gala": there is no such event`},
 		{Error{Op: "list events", Status: wire.StatusForbidden, Text: "needs the role read"},
 			`list events: the API key's role does not allow this: needs the role read`},
 		{Error{Op: "hold", Status: 999, ID: id}, `hold: status_999; nothing was changed`},
