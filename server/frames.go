@@ -75,10 +75,12 @@ func (c *conn) frame(h wire.Header, body []byte) {
 		c.fail(h.Request, 0, h.Kind, wire.StatusBadFrame, "a request has no status, is no answer and is not compressed")
 		return
 	}
-	switch rule.way {
-	case wayPing:
+	switch {
+	case c.role < rule.role:
+		c.forbid(h.Request, 0, rule, h.Kind)
+	case rule.way == wayPing:
 		c.answer(h.Request, 0, h.Kind, wire.StatusOK, body)
-	case wayBatch:
+	case rule.way == wayBatch:
 		c.batch(h, body)
 	default:
 		c.handle(h.Request, 0, rule, wire.Record{Kind: h.Kind, Flags: h.Flags, Body: body})
