@@ -82,14 +82,14 @@ func (t *flights) find(seq uint64) *flight {
 	return nil
 }
 
-// room reports whether another entry may be proposed.
-func (t *flights) room() bool {
+// underWay is the number of entries that raft has, those after elections aside.
+func (t *flights) underWay() (n int) {
 	for i := range maxInFlight {
-		if t.slots[i].Load() == nil {
-			return true
+		if t.slots[i].Load() != nil {
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 func (t *flights) count() (n int) {

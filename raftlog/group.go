@@ -51,7 +51,8 @@ func (g *Group) Submit(b *Batch) wire.Status {
 		b.Release()
 		return wire.StatusOK
 	}
-	if !g.queue.reserve(b) {
+	worth, ok := g.queue.reserve(b)
+	if !ok {
 		g.overloaded.Add(1)
 		return wire.StatusOverloaded
 	}
@@ -61,7 +62,7 @@ func (g *Group) Submit(b *Batch) wire.Status {
 		g.queue.done(ops, bytes)
 		return wire.StatusStopping
 	}
-	if first {
+	if first || worth {
 		g.proposer.signal()
 	}
 	return wire.StatusOK

@@ -14,6 +14,11 @@ const (
 	// because something is due.
 	tickInterval = 50 * time.Millisecond
 
+	// maxUnstamped is how long a leader's time may go on without a stamp while
+	// something is to fall due. The next leader starts at the last stamp, so this
+	// bounds by how much a crash of a quiet group delays what is due.
+	maxUnstamped wire.Millis = 10_000
+
 	// catchUp is how far behind shard time the next due thing may be before
 	// operations wait until it has ended: the process was stopped for a while.
 	catchUp wire.Millis = 1_000
@@ -46,18 +51,19 @@ type proposer struct {
 	ended   chan struct{}         // closed when the goroutine has ended
 
 	// Owned by the goroutine.
-	term     uint64 // the term whose leadership was last seen; 0: none
-	barrier  bool   // the entry that begins the reign of term is to be proposed
-	retryAt  time.Duration
-	configs  uint64 // configuration entries that the reign knows of
-	seq      uint64
-	stamp    wire.Millis // of the last entry
-	lastTick time.Duration
-	writes   batchList // taken from the queue, in no entry yet
-	reads    batchList
-	ready    batchList
-	timer    *time.Timer
-	armed    time.Duration
+	term      uint64 // the term whose leadership was last seen; 0: none
+	barrier   bool   // the entry that begins the reign of term is to be proposed
+	retryAt   time.Duration
+	configs   uint64 // configuration entries that the reign knows of
+	seq       uint64
+	stamp     wire.Millis // of the last entry
+	lastTick  time.Duration
+	lastStamp bool      // the entry that stamps the end has been considered
+	writes    batchList // taken from the queue, in no entry yet
+	reads     batchList
+	ready     batchList
+	timer     *time.Timer
+	armed     time.Duration
 
 	entries, ops, bytes, ticks, barriers, unknown, notApplied, elections atomic.Uint64
 }
@@ -110,12 +116,28 @@ func (p *proposer) step() (done bool) {
 	if r == nil {
 		p.refuseQueued()
 	} else {
-		for p.flights.room() && p.proposeNext(r) {
+		for p.room(r) && p.proposeNext(r) {
 		}
 	}
 	p.arm(mono, r)
 	return p.closing.Load() && p.queue.empty() && p.writes.empty() && p.reads.empty() &&
 		p.ready.empty() && p.flights.count() == 0
+}
+
+// room reports whether another entry may be proposed. A lone voter commits when
+// its disk has written, and raft writes one entry after the other, so a second
+// entry under way gains little there and halves both: it is proposed only if it
+// is worth it. Where followers have to answer, it fills the time until they do.
+// (Measured with one voter, 16 clients with 64 operations each: 2.1 M/s with one
+// entry at a time, 1.3 with two; with 512 each 3.3 and 3.9.)
+func (p *proposer) room(r *reign) bool {
+	switch p.flights.underWay() {
+	case 0:
+		return true
+	case maxInFlight:
+		return false
+	}
+	return !r.sole || p.queue.worth()
 }
 
 // proposeNext proposes an entry if there is a reason to, and reports whether it
@@ -159,7 +181,20 @@ func (p *proposer) behind(due, now wire.Millis) bool {
 
 // tickDue reports whether an entry is to be proposed for its stamp alone.
 func (p *proposer) tickDue(due, now wire.Millis, mono time.Duration) bool {
-	return due <= now && p.flights.count() == 0 && mono-p.lastTick >= tickInterval
+	if due == wire.Never || p.flights.count() > 0 {
+		return false
+	}
+	if p.closing.Load() && !p.lastStamp {
+		// What the time is stays known over a restart.
+		p.lastStamp = true
+		return now > p.clock.last()
+	}
+	return p.tickTime(due) <= now && mono-p.lastTick >= tickInterval
+}
+
+// tickTime is the shard time at which an idle group proposes an entry.
+func (p *proposer) tickTime(due wire.Millis) wire.Millis {
+	return min(due, p.clock.last()+maxUnstamped)
 }
 
 // collect takes what is queued. Writes keep their order; passengers all ride on
@@ -262,7 +297,7 @@ func (p *proposer) arm(mono time.Duration, r *reign) {
 	// An entry under way carries a stamp itself, and wakes the batcher when it has
 	// been applied.
 	if due := p.fsm.nextDue(); r != nil && !flying && due != wire.Never {
-		wait := time.Duration(max(0, min(due-r.now(mono), 1<<40))) * time.Millisecond
+		wait := time.Duration(max(0, p.tickTime(due)-r.now(mono))) * time.Millisecond
 		at = min(at, max(mono+wait, p.lastTick+tickInterval))
 	}
 	if at < p.armed {

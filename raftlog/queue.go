@@ -33,19 +33,28 @@ type queue struct {
 
 func loadOf(ops, bytes int) uint64 { return uint64(ops)<<32 | uint64(bytes) }
 
-// reserve takes room for a batch; false if there is none.
-func (q *queue) reserve(b *Batch) bool {
+// reserve takes room for a batch; ok is false if there is none. worth tells that
+// with it the queue has become worth an entry of its own.
+func (q *queue) reserve(b *Batch) (worth, ok bool) {
 	add := loadOf(len(b.tags), len(b.buf))
 	for {
 		old := q.load.Load()
 		sum := old + add
 		if sum>>32 > maxQueueOps || sum&(1<<32-1) > maxQueueBytes {
-			return false
+			return false, false
 		}
 		if q.load.CompareAndSwap(old, sum) {
-			return true
+			return worthEntry(sum) && !worthEntry(old), true
 		}
 	}
+}
+
+// worth reports whether there is enough for an entry of its own although
+// another one is under way.
+func (q *queue) worth() bool { return worthEntry(q.load.Load()) }
+
+func worthEntry(load uint64) bool {
+	return load>>32 >= maxEntryOps/2 || load&(1<<32-1) >= maxEntryBytes/2
 }
 
 // push adds a batch for which room was reserved. first tells that the queue was

@@ -17,6 +17,11 @@ func filledBatch(tag uint64, ops, body int) *Batch {
 	return b
 }
 
+func reserved(q *queue, b *Batch) bool {
+	_, ok := q.reserve(b)
+	return ok
+}
+
 // TestQueueOrder: the consumer gets each producer's batches in their order, each
 // once, while producers go on, and a producer that found the queue empty says so.
 func TestQueueOrder(t *testing.T) {
@@ -28,7 +33,7 @@ func TestQueueOrder(t *testing.T) {
 		wg.Go(func() {
 			for i := range uint64(each) {
 				b := filledBatch(p<<32|i, 1, 0)
-				for !q.reserve(b) {
+				for !reserved(&q, b) {
 					runtime.Gosched()
 				}
 				if first, open := q.push(b); !open {
@@ -73,18 +78,18 @@ func TestQueueBounds(t *testing.T) {
 		b := filledBatch(1, size.ops, size.body)
 		fit := min(maxQueueOps/b.Len(), maxQueueBytes/b.Bytes())
 		for i := range fit {
-			if !q.reserve(b) {
+			if !reserved(&q, b) {
 				t.Fatalf("batch %d of %d refused", i, fit)
 			}
 		}
-		if q.reserve(b) {
+		if reserved(&q, b) {
 			t.Errorf("batch beyond the bounds taken")
 		}
 		if ops, bytes := q.queued(); ops != fit*b.Len() || bytes != fit*b.Bytes() {
 			t.Errorf("refusal changed the load: %d operations, %d bytes", ops, bytes)
 		}
 		q.done(b.Len(), b.Bytes())
-		if !q.reserve(b) {
+		if !reserved(&q, b) {
 			t.Errorf("no room after done")
 		}
 	}
@@ -164,7 +169,7 @@ func BenchmarkQueue(b *testing.B) {
 				if len(batch.tags) == 0 {
 					batch.Add(1, 0, wire.Record{Body: make([]byte, 64)})
 				}
-				for !q.reserve(batch) {
+				for !reserved(&q, batch) {
 					runtime.Gosched()
 				}
 				q.push(batch)

@@ -133,6 +133,30 @@ func TestIdleGroupRests(t *testing.T) {
 	})
 }
 
+// TestTimeIsKept: while something is to fall due, a quiet group's time is
+// stamped now and then and when the group is closed, so that a restart does not
+// give it all back.
+func TestTimeIsKept(t *testing.T) {
+	var hand handClock
+	c := newCluster(t, 1, clusterOptions{clock: hand.now})
+	m := c.leader()
+	to := newCatcher()
+	if s := m.submitMode(Write, to, 3_600_000, 1); s != wire.StatusOK {
+		t.Fatal(s)
+	}
+	began := to.await(t, 1).answer.stamp
+	hand.turn(time.Duration(maxUnstamped) * time.Millisecond)
+	m.look()
+	eventually(t, "a stamp", func() bool { return m.group.Stats().Stamp == began+maxUnstamped })
+	hand.turn(7 * time.Second)
+	m.stop()
+	m.start()
+	c.leader()
+	if now := m.group.Now(); now != began+maxUnstamped+7000 {
+		t.Errorf("time is %d ms after the operation, want %d", now-began, maxUnstamped+7000)
+	}
+}
+
 // TestCatchUp: after the process stood still, everything that fell due has ended
 // before the next operation is decided, in steps of bounded size.
 func TestCatchUp(t *testing.T) {
