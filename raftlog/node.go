@@ -124,6 +124,7 @@ type Node struct {
 	disk                  *diskGuard
 	snapshotTurn          chan struct{} // holds one token: the group that takes a snapshot has it
 
+	serving  atomic.Bool // Open has succeeded: a failure ends the process
 	failed   atomic.Bool
 	failOnce sync.Once
 
@@ -154,7 +155,9 @@ func Open(o Options) (*Node, error) {
 		stores:       make(map[uint64]*groupStores),
 	}
 	n.snapshotTurn <- struct{}{}
-	if err := errors.Join(n.openStores(), n.failure()); err != nil {
+	err := n.openStores()
+	n.serving.Store(err == nil)
+	if err := errors.Join(err, n.failure()); err != nil {
 		return nil, errors.Join(err, n.closeStores())
 	}
 	n.stalls = startStallWatch(o.StallLimit, n.fail)
@@ -190,10 +193,13 @@ func (n *Node) openStores() error {
 func (n *Node) path(name string) string { return filepath.Join(n.opts.Dir, name) }
 
 // fail ends the process: see Options.Fatal. It returns in tests only, and then
-// no store takes or acknowledges anything any more.
+// no store takes or acknowledges anything any more. Before the node serves, Open
+// fails instead.
 func (n *Node) fail(msg string) {
 	n.failed.Store(true)
-	n.failOnce.Do(func() { n.opts.Fatal(msg) })
+	if n.serving.Load() {
+		n.failOnce.Do(func() { n.opts.Fatal(msg) })
+	}
 }
 
 func (n *Node) failure() error {

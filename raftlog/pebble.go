@@ -62,7 +62,9 @@ func snapPebble() *pebble.Options {
 // openPebble opens one of the node's two Pebbles under a syncedFS.
 func (n *Node) openPebble(name string, o *pebble.Options) (*pebble.DB, *syncedFS, error) {
 	dir := n.path(name)
-	fs, err := openSyncedFS(n.opts.FS, dir, n.path(name+".synced"))
+	fs, err := openSyncedFS(n.opts.FS, dir, n.path(name+".synced"), func(what string, err error) {
+		n.fail(fmt.Sprintf("%s failed: %v", what, err))
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -83,7 +85,15 @@ func (n *Node) openPebble(name string, o *pebble.Options) (*pebble.DB, *syncedFS
 			n.fail(fmt.Sprintf("%s is damaged: %v", dir, i))
 		},
 	}
-	db, err := pebble.Open(dir, o)
+	var db *pebble.DB
+	func() {
+		defer func() {
+			if r := recover(); r != nil { // for some write errors
+				err = fmt.Errorf("%v", r)
+			}
+		}()
+		db, err = pebble.Open(dir, o)
+	}()
 	switch {
 	case errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES):
 		err = fmt.Errorf("another process uses %s: %w", n.opts.Dir, err)

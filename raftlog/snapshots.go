@@ -212,7 +212,7 @@ func (s *snapshotStore) Create(v raft.SnapshotVersion, index, term uint64, c raf
 		return nil, fmt.Errorf("raftlog: a snapshot of entry %d after one of entry %d", index, s.current.index)
 	}
 	s.gen++
-	k := &snapshotSink{s: s, base: s.current}
+	k := &snapshotSink{s: s, base: s.current, rows: make(map[uint64]partRow)}
 	k.meta = snapshotMeta{gen: s.gen, index: index, term: term, configuration: c.Clone(), configurationIndex: confIndex}
 	s.sinks[k] = true
 	return k, nil

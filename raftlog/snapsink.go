@@ -96,9 +96,6 @@ func (k *snapshotSink) writeParts(src partSource) error {
 // put writes a part's data beside what is current.
 func (k *snapshotSink) put(id uint64, row partRow, packed []byte) error {
 	row.gen, row.packed = k.meta.gen, uint32(len(packed))
-	if k.rows == nil {
-		k.rows = make(map[uint64]partRow)
-	}
 	k.rows[id] = row
 	if k.batch == nil {
 		k.batch = k.s.n.snap.NewBatch()

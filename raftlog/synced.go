@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"strconv"
 	"strings"
@@ -28,9 +27,13 @@ import (
 //
 // The note is written after each sync and not synced itself: it survives the
 // process, and after power loss it may say less than was synced, never more.
+//
+// It also tells of every write and sync that fails, before Pebble hears of it:
+// Pebble has several answers to that, some of them panics and some a retry.
 type syncedFS struct {
 	vfs.FS
-	note vfs.File
+	failed func(what string, err error)
+	note   vfs.File
 
 	mu    sync.Mutex
 	marks [2]syncMark // by fileKind
@@ -61,8 +64,8 @@ func fileKindOf(base string) (kind fileKind, num uint64, ok bool) {
 
 // openSyncedFS checks the directory against the note, if there is one, and goes
 // on with it.
-func openSyncedFS(fs vfs.FS, dir, note string) (*syncedFS, error) {
-	s := &syncedFS{FS: fs}
+func openSyncedFS(fs vfs.FS, dir, note string, failed func(what string, err error)) (*syncedFS, error) {
+	s := &syncedFS{FS: fs, failed: failed}
 	if err := s.load(note); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", note, err)
 	}
@@ -157,155 +160,3 @@ func (s *syncedFS) synced(kind fileKind, num, upTo uint64) error {
 }
 
 func (s *syncedFS) close() error { return s.note.Close() }
-
-// Create implements vfs.FS.
-func (s *syncedFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := s.FS.Create(name, c)
-	return s.watch(f, name), err
-}
-
-// ReuseForWrite implements vfs.FS. Pebble overwrites old WALs from the start.
-func (s *syncedFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := s.FS.ReuseForWrite(old, name, c)
-	return s.watch(f, name), err
-}
-
-// Unwrap implements vfs.FS.
-func (s *syncedFS) Unwrap() vfs.FS { return s.FS }
-
-func (s *syncedFS) watch(f vfs.File, name string) vfs.File {
-	kind, num, ok := fileKindOf(s.FS.PathBase(name))
-	if f == nil || !ok {
-		return f
-	}
-	return &syncedFile{File: f, fs: s, kind: kind, num: num}
-}
-
-// A syncedFile counts what is written to it, from the beginning on. Like any
-// vfs.File it is written and synced by one goroutine at a time.
-type syncedFile struct {
-	vfs.File
-	fs      *syncedFS
-	kind    fileKind
-	num     uint64
-	written uint64
-}
-
-func (f *syncedFile) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
-	f.written += uint64(n)
-	return n, err
-}
-
-func (f *syncedFile) Sync() error {
-	if err := f.File.Sync(); err != nil {
-		return err
-	}
-	return f.fs.synced(f.kind, f.num, f.written)
-}
-
-func (f *syncedFile) SyncData() error {
-	if err := f.File.SyncData(); err != nil {
-		return err
-	}
-	return f.fs.synced(f.kind, f.num, f.written)
-}
-
-// The format of Pebble's record files, as of pebbleFormat: blocks of 32 KiB with
-// chunks of a header and a payload; what is left of a block that no header fits
-// in is zero.
-const (
-	chunkBlock   = 32 << 10
-	plainHeader  = 7  // checksum u32, length u16, type u8
-	numHeader    = 11 // and the low half of the file's number
-	syncHeader   = 19 // and the synced offset
-	chunkPlain   = 1  // types 1-4: plainHeader
-	chunkNum     = 5  // types 5-8: numHeader
-	chunkSync    = 9  // types 9-12: syncHeader
-	chunkEnd     = 13
-	chunkCRCPlus = 0xa282ead8
-)
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// errChunk is a chunk that is not what was written.
-var errChunk = errors.New("bad chunk")
-
-// checkChunks makes sure that a file consists of valid chunks up to the offset
-// upTo. If not, at is where the first bad one begins.
-func checkChunks(fs vfs.FS, path string, num uint32, upTo uint64) (at uint64, err error) {
-	f, err := fs.Open(path, vfs.SequentialReadsOption)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	block := make([]byte, chunkBlock)
-	for base := uint64(0); base < upTo; base += chunkBlock {
-		n, err := io.ReadFull(f, block[:min(chunkBlock, upTo-base)])
-		if err != nil {
-			return base + uint64(n), fmt.Errorf("the file ends: %w", err)
-		}
-		at, end, err := checkBlock(block[:n], num)
-		if err != nil || end {
-			return base + uint64(at), err
-		}
-	}
-	return upTo, nil
-}
-
-// checkBlock walks the chunks of a block, or of what was synced of it. end says
-// that the file was closed here.
-func checkBlock(b []byte, num uint32) (at int, end bool, err error) {
-	for at < len(b) {
-		rest := b[at:]
-		header := 0
-		if len(rest) >= plainHeader {
-			switch typ := rest[6]; {
-			case typ >= chunkPlain && typ < chunkNum:
-				header = plainHeader
-			case typ >= chunkNum && typ < chunkSync:
-				header = numHeader
-			case typ >= chunkSync && typ < chunkEnd:
-				header = syncHeader
-			}
-		}
-		if header == 0 && chunkBlock-at < syncHeader && allZero(rest) {
-			return at, false, nil
-		}
-		if header == 0 || len(rest) < header {
-			return at, false, errChunk
-		}
-		sum := binary.LittleEndian.Uint32(rest)
-		length := int(binary.LittleEndian.Uint16(rest[4:]))
-		if header != plainHeader {
-			switch binary.LittleEndian.Uint32(rest[7:]) {
-			case num:
-			case num + 1:
-				if sum == 0 && length == 0 {
-					return at, true, nil
-				}
-				return at, false, errChunk
-			default:
-				return at, false, errChunk
-			}
-		}
-		if header+length > len(rest) {
-			return at, false, errChunk
-		}
-		c := crc32.Checksum(rest[6:header+length], castagnoli)
-		if (c>>15|c<<17)+chunkCRCPlus != sum {
-			return at, false, errChunk
-		}
-		at += header + length
-	}
-	return at, false, nil
-}
-
-func allZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
-}
