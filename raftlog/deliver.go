@@ -20,8 +20,6 @@ type delivery struct {
 
 	reader *Batch // whose query is being read
 	asked  int    // its position in the batch
-
-	flush Receiver // has outcomes that were not flushed
 }
 
 func (d *delivery) init(f *fsm) {
@@ -45,7 +43,6 @@ func (d *delivery) entry(fl *flight, e entry, term uint64) {
 	}
 	d.read(fl.reads)
 	d.giveOut(fl.ready, term)
-	d.flushNow()
 }
 
 // onDecided is the outcome of the entry's i-th record.
@@ -58,8 +55,8 @@ func (d *delivery) onDecided(i int, s wire.Status, body []byte) {
 	b := d.writes.first
 	b.to.Outcome(b.tags[d.next], b.aux[d.next], s, body)
 	if d.next++; d.next == len(b.tags) {
-		d.finish(d.writes.pop())
 		d.next = 0
+		finish(d.writes.pop(), d.writes.first)
 	}
 }
 
@@ -82,7 +79,7 @@ func (d *delivery) read(list batchList) {
 			d.f.sm.Read(q, d.answered)
 		}
 		d.f.passengers.Add(uint64(len(b.tags)))
-		d.finish(b)
+		finish(b, list.first)
 	}
 }
 
@@ -100,7 +97,7 @@ func (d *delivery) giveOut(list batchList, term uint64) {
 		if b.reign != term {
 			d.f.notApplied.Add(uint64(len(b.tags)))
 			b.answerAll(wire.StatusUnavailable)
-			d.finish(b)
+			finish(b, list.first)
 			continue
 		}
 		rest := b.buf
@@ -114,23 +111,15 @@ func (d *delivery) giveOut(list batchList, term uint64) {
 			rest = more
 		}
 		d.f.passengers.Add(uint64(len(b.tags)))
-		d.finish(b)
+		finish(b, list.first)
 	}
 }
 
-// finish ends a batch whose records are all answered. Neighbouring batches of
-// one receiver share a flush.
-func (d *delivery) finish(b *Batch) {
-	if d.flush != b.to {
-		d.flushNow()
-		d.flush = b.to
+// finish ends a batch whose records are all answered. If the next one is for the
+// same receiver, they share a flush.
+func finish(b, next *Batch) {
+	if next == nil || next.to != b.to {
+		b.to.Flush()
 	}
 	b.Release()
-}
-
-func (d *delivery) flushNow() {
-	if d.flush != nil {
-		d.flush.Flush()
-		d.flush = nil
-	}
 }

@@ -51,6 +51,7 @@ type clusterOptions struct {
 	wall          func(member int) wire.Millis
 	gated         bool // members' logs have a gate
 	prepare       func(*tally)
+	disk          bool // the Pebbles are on the real disk
 }
 
 // A cluster is the voters of one group, each with a node of its own on an
@@ -84,6 +85,9 @@ func newCluster(t testing.TB, voters int, o clusterOptions) *cluster {
 		c.members = append(c.members, &member{
 			c: c, id: fmt.Sprintf("n%d", i), dir: t.TempDir(), fs: vfs.NewMem(), gate: new(gate),
 		})
+		if o.disk {
+			c.members[i].fs = vfs.Default
+		}
 	}
 	for _, m := range c.members {
 		m.start()

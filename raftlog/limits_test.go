@@ -2,6 +2,7 @@ package raftlog
 
 import (
 	"errors"
+	"runtime"
 	"testing"
 	"time"
 
@@ -186,7 +187,7 @@ func TestNotLeading(t *testing.T) {
 // timeout.
 func TestStartIsQuick(t *testing.T) {
 	start := time.Now()
-	c := newCluster(t, 1, clusterOptions{})
+	c := newCluster(t, 1, clusterOptions{disk: true})
 	c.do(1)
 	if took := time.Since(start); took > 300*time.Millisecond {
 		t.Errorf("first operation after %v", took)
@@ -194,4 +195,16 @@ func TestStartIsQuick(t *testing.T) {
 	if !c.leader().group.SoleVoter() {
 		t.Error("the only voter does not know that it is")
 	}
+}
+
+// TestCloseLeavesNothing: a group that was closed in an orderly way has no
+// goroutine left.
+func TestCloseLeavesNothing(t *testing.T) {
+	before := runtime.NumGoroutine()
+	forVoters(t, func(t *testing.T, c *cluster) {
+		l := c.load(2)
+		eventually(t, "load", func() bool { return l.to.count() > 500 })
+		l.finish()
+	})
+	eventually(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })
 }
