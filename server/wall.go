@@ -6,15 +6,16 @@ import (
 	"time"
 
 	"github.com/usher-seats/usher/raftlog"
-	"github.com/usher-seats/usher/shard"
 	"github.com/usher-seats/usher/wire"
 )
 
 const (
-	// wallScan is how often the node looks through its events for sales that
-	// open or close; those it knows of it serves to the millisecond. So an event
-	// whose rules were just changed may be this late.
-	wallScan = time.Second
+	// The node looks through its events for sales that open or close this often,
+	// and a hundred times as long as looking takes: it costs at most a hundredth
+	// of a core, and an event whose rules were just changed is that late at most.
+	// The openings that a look has found are served to the millisecond.
+	wallScan  = 20 * time.Millisecond
+	wallShare = 100
 	// wallPatience bounds the wait for one batch of proposals.
 	wallPatience = 5 * time.Second
 )
@@ -26,7 +27,8 @@ type wallClock struct {
 	n      *Node
 	cancel context.CancelFunc
 	done   sync.WaitGroup
-	due    []wire.EventID // scratch of one scan
+	looked time.Duration  // how long the looks of this round took
+	due    []wire.EventID // scratch of one look
 }
 
 // startWallClock starts the goroutine that watches all shards.
@@ -51,11 +53,13 @@ func (w *wallClock) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		next := time.Now().Add(wallScan).UnixMilli()
+		next := int64(wire.Never)
+		w.looked = 0
 		for _, g := range w.n.groups[1:] {
 			next = min(next, w.scan(ctx, g))
 		}
-		timer.Reset(time.Until(time.UnixMilli(next)))
+		pause := max(wallScan, wallShare*w.looked)
+		timer.Reset(min(pause, time.Until(time.UnixMilli(next))))
 	}
 }
 
@@ -66,31 +70,23 @@ func (w *wallClock) scan(ctx context.Context, g *group) (next int64) {
 	if !g.log.Leading() {
 		return next
 	}
-	now := time.Now().UnixMilli()
+	began := time.Now()
+	now := began.UnixMilli()
 	w.due = w.due[:0]
 	for e := range g.shard.Load().Events {
-		state, until := sale(e, now)
-		if state != e.Sale() {
+		if e.SaleDue(now) {
 			w.due = append(w.due, e.ID())
 		}
-		next = min(next, until)
+		rules := e.Rules()
+		for _, at := range []int64{rules.OpensAt, rules.ClosesAt} {
+			if at > now {
+				next = min(next, at)
+			}
+		}
 	}
+	w.looked += time.Since(began)
 	w.tell(ctx, g, now)
 	return next
-}
-
-// sale is the state that an event's sale should be in, and until when.
-func sale(e *shard.Event, now int64) (state wire.SaleState, until int64) {
-	rules := e.Rules()
-	switch {
-	case rules.ClosesAt != 0 && now >= rules.ClosesAt:
-		return wire.SaleClosed, int64(wire.Never)
-	case now < rules.OpensAt:
-		return wire.SaleBefore, rules.OpensAt
-	case rules.ClosesAt != 0:
-		return wire.SaleOpen, rules.ClosesAt
-	}
-	return wire.SaleOpen, int64(wire.Never)
 }
 
 // tell proposes the time to the events that are due, as many in one batch as it
