@@ -75,9 +75,6 @@ func (s *Shard) answer(out func(int, wire.Status, []byte), i int, status wire.St
 
 // wake ends what is due.
 func (s *Shard) wake() {
-	if len(s.waiting) > 0 {
-		s.unwait()
-	}
 	for {
 		e := s.agenda.first()
 		if e == nil || e.due > s.now {
@@ -86,18 +83,22 @@ func (s *Shard) wake() {
 		s.agenda.remove(e)
 		s.touch(e)
 		s.expire(e)
-		s.forget(e, forgetPerApply)
+		// Being here says nothing: due may have been too early, and then was not so
+		// on other replicas.
+		if s.forgetDue(e) <= s.now {
+			s.forget(e, forgetPerApply)
+		}
 	}
 	s.dropStale()
 }
 
-// unwait lets time begin for events that contain no entry from this one on.
+// unwait puts events on the agenda that contain no entry after this one.
 func (s *Shard) unwait() {
 	still := s.waiting[:0]
 	for _, e := range s.waiting {
 		switch {
 		case !e.Live():
-		case e.loadedAt < s.index:
+		case e.loadedAt <= s.index:
 			s.agenda.set(e, s.nextDue(e))
 		default:
 			still = append(still, e)
@@ -117,6 +118,9 @@ func (s *Shard) touch(e *Event) {
 
 // settle brings the agenda up to date with what was touched.
 func (s *Shard) settle() {
+	if len(s.waiting) > 0 {
+		s.unwait()
+	}
 	for i, e := range s.settling {
 		if due := s.nextDue(e); due != e.due && e.Live() {
 			s.agenda.set(e, due)

@@ -30,10 +30,9 @@ type deletion struct {
 	id wire.ID // of the request that did it
 
 	// manifest is what EncodePart still gives to a snapshot that began when the
-	// event was there. It goes after a retry window.
+	// event was there. It goes when the next one begins.
 	manifest []byte
 	created  uint64
-	deleted  wire.Millis
 
 	changed, loadedAt uint64 // entries, as of an Event
 }
@@ -132,7 +131,7 @@ func (s *Shard) delete(q *request, c *creation, d *deletion) (wire.Status, []byt
 	if err := o.Decode(q.body); err != nil {
 		return s.malformed(err)
 	}
-	gone := &deletion{id: q.ID, deleted: s.now, changed: s.index}
+	gone := &deletion{id: q.ID, changed: s.index}
 	switch {
 	case !q.ID.Valid():
 		return s.invalidID()
@@ -155,17 +154,12 @@ func (s *Shard) delete(q *request, c *creation, d *deletion) (wire.Status, []byt
 	return wire.StatusOK, nil
 }
 
-// dropStale gives up creations that nobody went on with, and the manifests of
-// events that were deleted a while ago.
+// dropStale gives up creations that nobody went on with.
 func (s *Shard) dropStale() {
 	for id, c := range s.creations {
 		if c.loadedAt < s.index && c.touched+s.config.Window <= s.now {
 			delete(s.creations, id)
 		}
-	}
-	for len(s.fresh) > 0 && s.fresh[0].deleted+s.config.Window <= s.now {
-		s.fresh[0].manifest = nil
-		s.fresh = s.fresh[1:]
 	}
 }
 

@@ -223,10 +223,14 @@ func (e *Event) readRecords(r *partReader) error {
 	return r.finish()
 }
 
-// fillWheel puts all live holds into the wheel.
+// fillWheel puts all live holds into the wheel. Its cursor must not be after any
+// deadline to come, so it cannot be at the first of those that are there; it goes
+// to the last grant, which cannot be after now either.
 func (e *Event) fillWheel() {
+	var now wire.Millis
 	first := wire.Never
 	e.eachHold(func(_ uint32, h *hold) {
+		now = max(now, h.granted)
 		if h.live() {
 			first = min(first, h.deadline)
 		}
@@ -237,7 +241,7 @@ func (e *Event) fillWheel() {
 	e.wheel = new(wheel)
 	e.eachHold(func(i uint32, h *hold) {
 		if h.live() {
-			e.wheel.insert(&e.holds, i, first)
+			e.wheel.insert(&e.holds, i, min(first, now))
 		}
 	})
 }
@@ -246,6 +250,10 @@ func (e *Event) fillWheel() {
 // begins with an empty shard at 0 and 0. It verifies what was loaded.
 func (s *Shard) Start(index uint64, stamp wire.Millis) error {
 	for id, l := range s.loading {
+		if s.deletions[id] != nil {
+			delete(s.loading, id) // deleted between the encoding of its two parts
+			continue
+		}
 		if !l.whole {
 			return fmt.Errorf("shard: the snapshot has only one of the two parts of event %d", id)
 		}

@@ -151,15 +151,20 @@ func (e *Event) dropSeats(h *hold) {
 // nextDue is when the event has something to do: a hold expires, or something is
 // forgotten. The first may be too early, if the hold it was for is gone.
 func (s *Shard) nextDue(e *Event) wire.Millis {
-	due := wire.Never
+	due := s.forgetDue(e)
 	if e.wheel != nil {
-		due = e.wheel.bound()
-	}
-	if ended, _ := e.oldest(); ended != wire.Never {
-		wake := (ended + s.config.Window + wakeEvery - 1) / wakeEvery * wakeEvery
-		due = min(due, wake)
+		due = min(due, e.wheel.bound())
 	}
 	return due
+}
+
+// forgetDue is when an event forgets even if nobody asks anything of it.
+func (s *Shard) forgetDue(e *Event) wire.Millis {
+	ended, _ := e.oldest()
+	if ended == wire.Never {
+		return wire.Never
+	}
+	return (ended + s.config.Window + wakeEvery - 1) / wakeEvery * wakeEvery
 }
 
 // eachHold calls f for every hold: those in the wheel or booked in the order of

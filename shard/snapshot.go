@@ -33,7 +33,9 @@ const (
 func manifestPart(id wire.EventID) uint64 { return uint64(id) << 1 }
 func statePart(id wire.EventID) uint64    { return uint64(id)<<1 | 1 }
 
-// Parts yields the parts of a snapshot and the entry that last changed each.
+// Parts yields the parts of a snapshot and the entry that last changed each. It
+// begins a snapshot: whoever then encodes the parts may be given parts of events
+// that were deleted meanwhile, but not any more after the next call.
 func (s *Shard) Parts(yield func(id, changed uint64)) {
 	s.Events(func(e *Event) bool {
 		yield(manifestPart(e.id), e.created)
@@ -46,6 +48,10 @@ func (s *Shard) Parts(yield func(id, changed uint64)) {
 	for id, d := range s.deletions {
 		yield(statePart(id), d.changed)
 	}
+	for _, d := range s.fresh {
+		d.manifest = nil
+	}
+	s.fresh = s.fresh[:0]
 }
 
 // EncodePart appends a part as of now. ok is false if there is no such part, or
