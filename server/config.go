@@ -64,6 +64,9 @@ type Config struct {
 
 	// Log takes what the node has to say. Default: slog's default.
 	Log *slog.Logger
+
+	// rest is defaultRest but in tests.
+	rest time.Duration
 }
 
 // Off, as an address, starts no such listener.
@@ -90,6 +93,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxHTTPConnsPerIP, defaultConnsPerIP)
 	setDefault(&c.IdleTimeout, 10*time.Minute)
 	setDefault(&c.WriteTimeout, 10*time.Second)
+	setDefault(&c.rest, defaultRest)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}

@@ -60,7 +60,7 @@ type conn struct {
 	requests, answers tally
 	early             uint64 // holds answered by the early look in this round
 
-	heard atomic.Uint64 // round, for the sweeper
+	heard atomic.Uint64 // round, for the sweeper; 0 until the hello is done
 	poked atomic.Bool   // the sweeper asks the reader to let go of its buffers
 	idle  idleness      // the sweeper's
 }
@@ -100,7 +100,6 @@ func (c *conn) fill() bool {
 		if n > 0 {
 			c.end += n
 			c.round++
-			c.heard.Store(c.round)
 			c.n.counters.bytesIn.Add(uint64(n))
 			return true
 		}
@@ -146,6 +145,7 @@ func (c *conn) shrink() {
 	}
 	c.local = nil
 	c.out.shrink()
+	c.n.counters.rested.Add(1)
 }
 
 // sendLocal sends the reader's own answers.

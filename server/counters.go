@@ -12,6 +12,7 @@ type counters struct {
 	bytesOut atomic.Uint64
 	accepted atomic.Uint64 // connections
 	refused  atomic.Uint64 // connections, at hello or before
+	rested   atomic.Uint64 // times that an idle connection gave up its buffers
 	dropped  atomic.Uint64 // connections that did not read or sent what is no frame
 }
 

@@ -58,6 +58,7 @@ func (c *conn) lost(h wire.Header, rest []byte, err error) error {
 
 // begin looks up what holds for a round.
 func (c *conn) begin() {
+	c.heard.Store(c.round)
 	if t := c.n.table(); t != c.table {
 		c.table, c.lane = t, nil
 		c.role, _ = c.n.roleIn(t, c.key) // a key that was dropped has no role any more

@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// sweepEvery is how often connections are looked over for idleness.
-	sweepEvery = time.Second
-	// restAfter is how long a connection is silent before it gives up its large
-	// buffers. It is longer than helloTimeout, so that no hello is disturbed.
-	restAfter = 10 * time.Second
+	// defaultRest is how long a connection is silent before it gives up its large
+	// buffers.
+	defaultRest = 10 * time.Second
+	// sweepShare is how often, within that time, connections are looked over.
+	sweepShare = 8
 	// maxTurnedAway bounds the connections beyond the limit that are told so;
 	// further ones are just closed.
 	maxTurnedAway = 64
@@ -151,7 +151,7 @@ type idleness struct {
 // sweep looks for idle connections, so that a busy one pays nothing for its
 // timeouts: a deadline per read would cost more than a rejection.
 func (l *listener) sweep() {
-	tick := time.NewTicker(sweepEvery)
+	tick := time.NewTicker(l.n.cfg.rest / sweepShare)
 	defer tick.Stop()
 	for {
 		select {
@@ -167,7 +167,10 @@ func (l *listener) sweep() {
 
 func (l *listener) look(c *conn, now time.Time) {
 	heard := c.heard.Load()
-	if heard != c.idle.heard || c.idle.since.IsZero() {
+	if heard == 0 {
+		return // there is a deadline for its hello
+	}
+	if heard != c.idle.heard {
 		c.idle = idleness{heard: heard, since: now}
 		return
 	}
@@ -175,7 +178,7 @@ func (l *listener) look(c *conn, now time.Time) {
 	switch {
 	case silent >= l.n.cfg.IdleTimeout && c.out.quiet():
 		c.out.fail(errIdle)
-	case silent >= restAfter && !c.idle.rests:
+	case silent >= l.n.cfg.rest && !c.idle.rests:
 		c.idle.rests = true
 		c.poked.Store(true)
 		_ = c.nc.SetReadDeadline(now) // a closed socket needs no rest
