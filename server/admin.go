@@ -221,6 +221,5 @@ func (q *request) dropKey() *problem {
 // directoryMutation begins an operation on the directory, whose time is that of
 // its own group.
 func (q *request) directoryMutation() wire.Mutation {
-	now := q.n.groups[0].log.Now()
-	return wire.Mutation{ID: q.n.newID(now), Deadline: now + q.remaining()}
+	return q.n.begin(q.budget, 0, q.n.groups[0].log.Now())
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/sha256"
+	"time"
 
 	"github.com/usher-seats/usher/wire"
 )
@@ -33,7 +34,7 @@ func (n *Node) createEvent(ctx context.Context, m *wire.Manifest) (loc wire.Loca
 	encoded := m.Encode()
 	digest := sha256.Sum256(encoded)
 	assign := wire.Assign{
-		Mutation: wire.Mutation{ID: n.newID(n.groups[0].log.Now())},
+		Mutation: n.begin(ctx, 0, n.groups[0].log.Now()),
 		Key:      []byte(m.Key),
 		Digest:   digest,
 	}
@@ -46,7 +47,7 @@ func (n *Node) createEvent(ctx context.Context, m *wire.Manifest) (loc wire.Loca
 	}
 	for offset := 0; offset < len(encoded); offset += wire.MaxChunk {
 		create := wire.Create{
-			Mutation: wire.Mutation{Event: loc.Event, ID: n.newID(n.now(loc.Event))},
+			Mutation: n.begin(ctx, loc.Event, n.now(loc.Event)),
 			Offset:   uint32(offset),
 			Total:    uint32(len(encoded)),
 			Digest:   digest,
@@ -66,14 +67,29 @@ func (n *Node) deleteEvent(ctx context.Context, key string) (s wire.Status, text
 	if e == nil {
 		return wire.StatusUnknownEvent, ""
 	}
-	op := wire.EventOp{Mutation: wire.Mutation{Event: e.ID, ID: n.newID(n.now(e.ID))}}
+	op := wire.EventOp{Mutation: n.begin(ctx, e.ID, n.now(e.ID))}
 	s, body := n.do(ctx, wire.Record{Kind: wire.KindDelete, Body: op.Append(nil)})
 	if s != wire.StatusOK && s != wire.StatusUnknownEvent {
 		return s, string(body)
 	}
-	op.ID = n.newID(n.groups[0].log.Now())
+	op.Mutation = n.begin(ctx, e.ID, n.groups[0].log.Now())
 	s, body = n.do(ctx, wire.Record{Kind: wire.KindUnassign, Body: op.Append(nil)})
 	return s, string(body)
+}
+
+// deadlineIn is the end of ctx in a group's time, of which it is now; 0 if ctx
+// has none. An operation with it cannot strike after its caller has given up.
+func deadlineIn(ctx context.Context, now wire.Millis) wire.Millis {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return 0
+	}
+	return now + wire.Millis(max(1, time.Until(end).Milliseconds()))
+}
+
+// begin begins an operation with a new id, which is refused when ctx is over.
+func (n *Node) begin(ctx context.Context, event wire.EventID, now wire.Millis) wire.Mutation {
+	return wire.Mutation{Event: event, ID: n.newID(now), Deadline: deadlineIn(ctx, now)}
 }
 
 // manifest is an event's manifest and its index of labels. Both are immutable

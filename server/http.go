@@ -184,8 +184,8 @@ func (f *frontend) stop(ctx context.Context) error {
 	if f == nil {
 		return nil
 	}
-	// Serve may not have begun yet, and Shutdown only knows listeners that are
-	// served: the one that follows it ends at a closed gate.
+	// fasthttp does not know its listener before Serve has run a little: a stop
+	// right after the start would close nothing, and Serve would accept for ever.
 	closed := f.gate.Close()
 	err := errors.Join(closed, f.server.ShutdownWithContext(ctx))
 	<-f.served

@@ -210,7 +210,7 @@ func (q *request) patchEvent() *problem {
 	if err != nil {
 		return badRequest("rules", sentence(err.Error()))
 	}
-	op := wire.SetRules{Mutation: q.mutation(q.n.newID(q.n.now(q.event))), Rules: rules}
+	op := wire.SetRules{Mutation: q.n.begin(q.budget, q.event, q.n.now(q.event)), Rules: rules}
 	status, body = q.n.do(q.budget, wire.Record{Kind: wire.KindSetRules, Body: op.Append(nil)})
 	if status != wire.StatusOK {
 		return refusal(status, body, nil)

@@ -298,3 +298,21 @@ func TestHTTPOverTLS(t *testing.T) {
 	}
 	s.get("/readyz").ok(200)
 }
+
+// TestHTTPStopAtOnce proves that a listener can be stopped right after it was
+// started, when fasthttp does not know it yet.
+func TestHTTPStopAtOnce(t *testing.T) {
+	n := startNode(t, func(c *Config) { c.Listen, c.HTTP, c.Admin = Off, Off, Off })
+	for range 200 {
+		f := newFrontend(n, "brief", apiRoutes())
+		if err := f.listen("127.0.0.1:0", 10, 0); err != nil {
+			t.Fatal(err)
+		}
+		f.start(nil)
+		ctx, cancel := context.WithTimeout(t.Context(), testPatience)
+		if err := f.stop(ctx); err != nil {
+			t.Fatalf("stop: %v", err)
+		}
+		cancel()
+	}
+}

@@ -230,16 +230,10 @@ func (q *request) pathID() (wire.ID, *problem) {
 	return id, nil
 }
 
-// remaining is what is left of the request's time.
-func (q *request) remaining() wire.Millis {
-	at, _ := q.budget.Deadline() // every request has one
-	return wire.Millis(max(1, time.Until(at).Milliseconds()))
-}
-
 // mutation begins an operation on the event of the path. Whatever becomes of
 // it, it cannot strike after the request's time is over.
 func (q *request) mutation(id wire.ID) wire.Mutation {
-	return wire.Mutation{Event: q.event, ID: id, Deadline: q.n.now(q.event) + q.remaining()}
+	return wire.Mutation{Event: q.event, ID: id, Deadline: deadlineIn(q.budget, q.n.now(q.event))}
 }
 
 // An operationID is the id of an operation and where it came from.
