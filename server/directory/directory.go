@@ -34,6 +34,7 @@ type Directory struct {
 	events  uint64 // sum of the hashes of the events
 	keys    uint64 // hash of the API keys
 	scratch []byte // an answer under construction
+	said    saying // answers that wait for the entry's end
 }
 
 // New is an empty directory, without a cluster.
@@ -47,8 +48,10 @@ func New() *Directory {
 // goroutine.
 func (d *Directory) Table() *Table { return d.published.Load() }
 
-// Apply decides the records of one entry. An entry that the restored part
-// already contains is skipped; nobody waits for its answers.
+// Apply decides the records of one entry. Answers are given after the Table that
+// they speak of is published: whoever has the answer to an assignment finds the
+// event. An entry that the restored part already contains is skipped; nobody
+// waits for its answers.
 func (d *Directory) Apply(index uint64, stamp wire.Millis, ops []byte, out func(i int, s wire.Status, body []byte)) {
 	if index <= d.applied {
 		return
@@ -65,13 +68,36 @@ func (d *Directory) Apply(index uint64, stamp wire.Millis, ops []byte, out func(
 		ops = rest
 		status, body := d.decide(r)
 		if out != nil {
-			out(i, status, body)
+			d.said.add(status, body)
 		}
 	}
 	if d.draft.dirty {
 		d.publish()
 	}
 	d.sum.Store(d.hash())
+	d.said.give(out)
+}
+
+// saying holds the answers of an entry until they may be given.
+type saying struct {
+	statuses []wire.Status
+	ends     []int // of the bodies in buf
+	buf      []byte
+}
+
+func (s *saying) add(status wire.Status, body []byte) {
+	s.buf = append(s.buf, body...)
+	s.statuses = append(s.statuses, status)
+	s.ends = append(s.ends, len(s.buf))
+}
+
+func (s *saying) give(out func(i int, s wire.Status, body []byte)) {
+	begin := 0
+	for i, end := range s.ends {
+		out(i, s.statuses[i], s.buf[begin:end])
+		begin = end
+	}
+	s.statuses, s.ends, s.buf = s.statuses[:0], s.ends[:0], s.buf[:0]
 }
 
 func (d *Directory) publish() {

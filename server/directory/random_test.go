@@ -215,6 +215,26 @@ func TestTablesNeverChange(t *testing.T) {
 	readers.Wait()
 }
 
+// TestAnswersFollowTheTable proves that whoever hears that an event has a place
+// finds it there.
+func TestAnswersFollowTheTable(t *testing.T) {
+	d := New()
+	boot := wire.Bootstrap{Mutation: wire.Mutation{ID: wire.KeyID("boot")}, Shards: 2}
+	assign := wire.Assign{Mutation: wire.Mutation{ID: wire.KeyID("a")}, Key: []byte("gala")}
+	entry := wire.Record{Kind: wire.KindBootstrap, Body: boot.Append(nil)}.Append(nil)
+	entry = wire.Record{Kind: wire.KindAssign, Body: assign.Append(nil)}.Append(entry)
+	heard := 0
+	d.Apply(1, 1, entry, func(i int, s wire.Status, body []byte) {
+		heard++
+		if d.Table().Shards() != 2 || d.Table().Find("gala") == nil || s != wire.StatusOK {
+			t.Errorf("answer %d, %v, came before the table that it speaks of", i, s)
+		}
+	})
+	if heard != 2 {
+		t.Errorf("%d answers to two operations", heard)
+	}
+}
+
 // TestDamagedPart proves that no prefix of a part and no part with a byte too
 // many is taken for a whole one, and that lies about events are noticed.
 func TestDamagedPart(t *testing.T) {
