@@ -186,8 +186,8 @@ func (f *frontend) stop(ctx context.Context) error {
 	}
 	// fasthttp does not know its listener before Serve has run a little: a stop
 	// right after the start would close nothing, and Serve would accept for ever.
-	closed := f.gate.Close()
-	err := errors.Join(closed, f.server.ShutdownWithContext(ctx))
+	err := f.gate.Close()
+	err = errors.Join(err, f.server.ShutdownWithContext(ctx))
 	<-f.served
 	if errors.Is(err, net.ErrClosed) {
 		return nil
@@ -250,10 +250,10 @@ func loopbackAddr(a net.Addr) bool {
 	return ok && tcp.IP.IsLoopback()
 }
 
-// fasthttpLog hands what fasthttp logs to slog. It is about single connections,
-// hence not above warning.
+// fasthttpLog hands what fasthttp logs to slog, as details: it is about single
+// connections, and anybody who can reach the node could fill the log with it.
 type fasthttpLog struct{ log *slog.Logger }
 
 func (l fasthttpLog) Printf(format string, args ...any) {
-	l.log.Warn(fmt.Sprintf(format, args...))
+	l.log.Debug(fmt.Sprintf(format, args...))
 }

@@ -367,10 +367,10 @@ func fieldsOf(t reflect.Type) []string {
 
 // sentence makes one of an error's text.
 func sentence(s string) string {
-	if s == "" {
-		return s
+	if s != "" && s[0] >= 'a' && s[0] <= 'z' {
+		s = string(s[0]-'a'+'A') + s[1:]
 	}
-	return strings.ToUpper(s[:1]) + strings.TrimSuffix(s[1:], ".") + "."
+	return strings.TrimSuffix(s, ".") + "."
 }
 
 // flag reads a query parameter that is 1 or absent.
@@ -390,10 +390,6 @@ func (q *request) flag(name string) (bool, *problem) {
 func (q *request) reply(code int, v any) *problem {
 	q.ctx.SetStatusCode(code)
 	q.ctx.SetContentType(jsonMedia)
-	return q.encode(v)
-}
-
-func (q *request) encode(v any) *problem {
 	e := json.NewEncoder(q.ctx.Response.BodyWriter())
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
@@ -409,6 +405,7 @@ func writeProblem(ctx *fasthttp.RequestCtx, p *problem, id string) {
 	h := &ctx.Response.Header
 	ctx.SetStatusCode(p.http)
 	ctx.SetContentType(problemMedia)
+	h.Del(fasthttp.HeaderETag) // of the answer that was to be
 	h.Set(headerRequestID, id)
 	h.Set(fasthttp.HeaderCacheControl, "no-store")
 	if p.retry > 0 {
