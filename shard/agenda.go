@@ -3,17 +3,18 @@ package shard
 import "github.com/usher-seats/usher/wire"
 
 // An agenda has the events of a shard that have something due, the earliest
-// first: a binary heap by Event.due, whose places the events know. Owned by the
+// first: a binary heap by Event.due, whose places the events know. Invariant: an
+// event is in the heap if and only if its due is not wire.Never. Owned by the
 // applier.
 type agenda struct{ heap []*Event }
 
 // set puts the event where its due says, in or out.
 func (a *agenda) set(e *Event, due wire.Millis) {
-	e.due = due
 	if due == wire.Never {
 		a.remove(e)
 		return
 	}
+	e.due = due
 	if e.at == 0 {
 		a.heap = append(a.heap, e)
 		e.at = len(a.heap)
@@ -32,6 +33,7 @@ func (a *agenda) first() *Event {
 
 // remove takes the event out if it is in.
 func (a *agenda) remove(e *Event) {
+	e.due = wire.Never
 	if e.at == 0 {
 		return
 	}

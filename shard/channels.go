@@ -136,7 +136,7 @@ func (e *Event) deriveChannels() {
 		return
 	}
 	c.union = make([]uint64, e.lay.words)
-	c.unionN = c.newName()
+	c.unionN = e.newName()
 	for i := range c.list {
 		for w, seats := range c.list[i].plane {
 			c.union[w] |= seats
@@ -145,7 +145,7 @@ func (e *Event) deriveChannels() {
 	for i := range c.list {
 		one := &c.list[i]
 		one.barred = append(one.barred[:0], c.union...)
-		one.barredN = c.newName()
+		one.barredN = e.newName()
 		for j := range c.list {
 			if c.list[j].key != one.key {
 				continue
@@ -157,13 +157,15 @@ func (e *Event) deriveChannels() {
 	}
 }
 
-// newName is a name that no mask of the event has had.
-func (c *channels) newName() uint32 {
-	if c.named == math.MaxUint32 {
-		panic("shard: an event's channels have changed too often")
+// newName is a name that no mask of the event has had, as far as the index of best
+// seats knows.
+func (e *Event) newName() uint32 {
+	if e.channels.named == math.MaxUint32 {
+		e.channels.named = 0
+		e.best = nil
 	}
-	c.named++
-	return c.named
+	e.channels.named++
+	return e.channels.named
 }
 
 // publishChannels tells readers the names.

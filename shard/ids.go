@@ -41,7 +41,11 @@ type idTable struct {
 	slots []atomic.Uint64
 	shift uint8 // 32 - log2(len(slots))
 	moves atomic.Uint64
-	count int // applier only
+
+	// count changes with every operation, so it keeps off the line that readers
+	// use. Applier only.
+	_     [cacheLine]byte
+	count int
 }
 
 func newIDTable(entries int) *idTable {

@@ -25,6 +25,8 @@ func (s *Shard) LoadPart(part uint64, data []byte) error {
 	id := wire.EventID(part >> 1)
 	var err error
 	switch {
+	case s.loading == nil:
+		err = errors.New("the shard has been started")
 	case id == 0:
 		err = errors.New("no event has the id 0")
 	case len(data) == 0:

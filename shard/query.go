@@ -10,13 +10,11 @@ import (
 // Read answers a read that has its place in the log, after all that was applied:
 // a hold, or whatever Query answers.
 func (s *Shard) Read(q wire.Record, out func(status wire.Status, body []byte)) {
-	if q.Kind != wire.KindGetHold {
-		status, body := s.Query(q, s.now, s.buf[:0])
-		s.buf = body[:0]
-		out(status, body)
+	if q.Kind == wire.KindGetHold {
+		out(s.getHold(q.Body))
 		return
 	}
-	out(s.getHold(q.Body))
+	out(s.Query(q, s.now, nil))
 }
 
 func (s *Shard) getHold(body []byte) (wire.Status, []byte) {

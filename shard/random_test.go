@@ -274,12 +274,14 @@ func replayRound(t *testing.T, rnd *rand.Rand) {
 	s, c := New(config), newCrowd(rnd)
 	var log []logged
 	var snap *snapshotRun
+	seen := map[wire.EventID]changedState{}
 	for range 400 + rnd.IntN(400) {
 		c.now += wire.Millis(rnd.IntN(40))
 		records, ops := c.entry()
 		log = append(log, logged{c.now, ops})
 		s.Apply(uint64(len(log)), c.now, ops, func(i int, st wire.Status, body []byte) { c.learn(records[i], st, body) })
 		verifyShard(t, s)
+		verifyChanged(t, s, seen)
 		if got, want := s.NextDue(), exactDue(s); got > want {
 			t.Fatalf("shard says that it is due at %d, but is at %d", got, want)
 		}
@@ -306,6 +308,23 @@ func replayRound(t *testing.T, rnd *rand.Rand) {
 			snap = nil
 		}
 	}
+}
+
+// A changedState is the state of an event and the entry that changed it last.
+type changedState struct{ changed, hash uint64 }
+
+// verifyChanged looks whether events that are not the same any more say so: what
+// has not changed is not encoded again.
+func verifyChanged(t *testing.T, s *Shard, seen map[wire.EventID]changedState) {
+	t.Helper()
+	s.Events(func(e *Event) bool {
+		now := changedState{e.changed, e.hash()}
+		if before := seen[e.id]; before.changed == now.changed && before.hash != now.hash {
+			t.Fatalf("event %d is not what it was, but was last changed at entry %d", e.id, e.changed)
+		}
+		seen[e.id] = now
+		return true
+	})
 }
 
 // difference says where two shards differ.

@@ -190,8 +190,16 @@ func verifyShard(t testing.TB, s *Shard) {
 		if err := e.check(); err != nil {
 			t.Fatalf("event %d: %v", e.id, err)
 		}
+		if e.loadedAt <= s.index && e.due != s.nextDue(e) || (e.at != 0) != (e.due != wire.Never) {
+			t.Fatalf("event %d: due at %d, is at %d; its place on the agenda is %d", e.id, s.nextDue(e), e.due, e.at)
+		}
 		return true
 	})
+	for i, e := range s.agenda.heap {
+		if e.at != i+1 || i > 0 && s.agenda.heap[(i+1)/2-1].due > e.due || !e.Live() {
+			t.Fatalf("event %d is number %d on the agenda and says %d", e.id, i+1, e.at)
+		}
+	}
 }
 
 // restored loads all parts of a shard into a new one, in no particular order.
