@@ -278,6 +278,8 @@ func livePowerLoss(r *rand.Rand, o Options) ([]*groupLife, []*crash, error) {
 	var found []*crash
 	crashAt := rand.New(rand.NewPCG(r.Uint64(), 0))
 	take := func() {
+		fs.cloning.Lock()
+		defer fs.cloning.Unlock()
 		mu.Lock()
 		defer mu.Unlock()
 		if c := crashOf(crashAt, mem, filepath.Join(o.Dir, boltFile), lives); c != nil {

@@ -18,10 +18,10 @@ const maxStoreBytes = 8 << 20
 // raft.LogStore: StoreLogs returns when its entries are on disk, and groups that
 // store at the same time share a sync.
 //
-// The entries are without a gap. raft may leave one behind an installed snapshot
-// and keep the entries before it; such entries may have been overruled, and a
-// leader that still had them could hand them out. So what does not connect is
-// dropped.
+// The entries are without a gap. raft would leave one behind an installed
+// snapshot and keep the entries before it. Such entries may have been overruled,
+// and a leader that still had them could hand them out; so an installed snapshot
+// drops what does not lead up to it.
 //
 // raft calls StoreLogs and truncates the end on one goroutine, truncates the
 // beginning on another and reads on any.
@@ -221,14 +221,13 @@ func (s *logStore) store(logs []*raft.Log, size int) error {
 	index := logs[0].Index
 
 	s.mu.Lock()
-	connects := s.first != 0 && s.first <= index && index <= s.last+1
-	from, to := index, max(s.last, s.overruled)
-	if !connects {
-		from = s.first // none of it may stay
-	}
+	first, last, stored := s.first, s.last, max(s.last, s.overruled)
 	s.mu.Unlock()
-	if from <= to && to != 0 {
-		if err := b.DeleteRange(logKey(s.group, from), logKey(s.group, to+1), nil); err != nil {
+	if first != 0 && (index < first || index > last+1) {
+		return fmt.Errorf("raftlog: entry %d does not connect to entries %d to %d", index, first, last)
+	}
+	if index <= stored {
+		if err := b.DeleteRange(logKey(s.group, index), logKey(s.group, stored+1), nil); err != nil {
 			return err
 		}
 	}
@@ -253,10 +252,9 @@ func (s *logStore) store(logs []*raft.Log, size int) error {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if connects {
-		s.cutLocked(index)
-	} else {
-		s.first, s.tail = index, logTail{}
+	s.cutLocked(index)
+	if s.first == 0 {
+		s.first = index
 	}
 	for _, l := range logs {
 		s.tail.append(l.Index, logKeySize+logValueSize(l))

@@ -237,6 +237,11 @@ func TestLogRefusesNonsense(t *testing.T) {
 	if err := g.logs.StoreLogs([]*raft.Log{testEntry(11, 1, 1), testEntry(13, 1, 1)}); err == nil {
 		t.Error("entries with a gap between them were taken")
 	}
+	for _, index := range []uint64{12, 100} {
+		if err := g.logs.StoreLog(testEntry(index, 1, 1)); err == nil {
+			t.Errorf("entry %d was taken behind entry 10", index)
+		}
+	}
 	if err := g.logs.DeleteRange(3, 7); err == nil {
 		t.Error("the middle of the log was removed")
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -157,6 +158,10 @@ func checkLog(s *logStore, want map[uint64]*raft.Log, last uint64) error {
 type hookFS struct {
 	vfs.FS
 	hook atomic.Pointer[func(op, name string) error]
+
+	// cloning is held while a MemFS is being cloned, and where it would deadlock
+	// with that: it takes a read lock twice.
+	cloning sync.Mutex
 }
 
 func (h *hookFS) on(f func(op, name string) error) { h.hook.Store(&f) }
@@ -174,6 +179,8 @@ func (h *hookFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) 
 }
 
 func (h *hookFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	h.cloning.Lock()
+	defer h.cloning.Unlock()
 	f, err := h.FS.ReuseForWrite(old, name, c)
 	return h.wrap(f, name), err
 }

@@ -79,6 +79,13 @@ func openSyncedFS(fs vfs.FS, dir, note string, failed func(what string, err erro
 		return nil, err
 	}
 	s.note = f
+	// Pebble now moves what it finds in the WALs into tables and removes them,
+	// before it has a new one. A note about a WAL that is gone for this reason must
+	// not come back.
+	s.marks = [2]syncMark{}
+	if err := errors.Join(s.write(), f.Sync()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
 	return s, nil
 }
 
@@ -150,6 +157,11 @@ func (s *syncedFS) synced(kind fileKind, num, upTo uint64) error {
 		return nil
 	}
 	*m = syncMark{num, upTo}
+	return s.write()
+}
+
+// write writes the note.
+func (s *syncedFS) write() error {
 	b := make([]byte, 0, 40)
 	for _, m := range s.marks {
 		b = binary.LittleEndian.AppendUint64(b, m.num)
