@@ -86,8 +86,10 @@ func (c *conn) serve() {
 	}
 	// Whatever ended the stream of requests (half a close, a stopping node, a
 	// frame that is none), those that came before are answered.
-	if c.out.awaitQuiet() {
+	if err := c.out.awaitQuiet(); err == nil {
 		c.linger()
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.n.counters.dropped.Add(1)
 	}
 	c.out.fail(errDone)
 }
@@ -106,9 +108,17 @@ func (c *conn) fill() bool {
 		if !errors.Is(err, os.ErrDeadlineExceeded) || !c.poked.Swap(false) {
 			return false
 		}
-		_ = c.nc.SetReadDeadline(time.Time{}) // a closed socket says so in Read
+		if !c.unhurried() {
+			return false
+		}
 		c.shrink()
 	}
+}
+
+// unhurried takes deadlines off the connection. False if it is to be closed:
+// asked after, because close sets closing before it sets a deadline.
+func (c *conn) unhurried() bool {
+	return c.nc.SetDeadline(time.Time{}) == nil && !c.l.closing.Load()
 }
 
 // makeSpace moves what is not parsed to the front and makes the buffer large
@@ -153,7 +163,6 @@ func (c *conn) sendLocal() {
 	if len(c.local) == 0 {
 		return
 	}
-	c.n.counters.bytesOut.Add(uint64(len(c.local)))
 	c.out.send(c.local)
 	c.local = c.local[:0]
 	if cap(c.local) > maxKept {

@@ -92,7 +92,7 @@ func (c *conn) welcome(h wire.Header) bool {
 	for i := range c.lanes {
 		c.lanes[i].g = c.n.groups[i]
 	}
-	return c.nc.SetDeadline(time.Time{}) == nil
+	return c.unhurried()
 }
 
 // refuse answers a hello that is none, or not welcome.

@@ -79,7 +79,7 @@ func (l *listener) accept() {
 		if l.n.tls != nil {
 			nc = tls.Server(nc, l.n.tls)
 		}
-		c := &conn{n: l.n, l: l, nc: nc, out: newOutput(nc, l.n.cfg.WriteTimeout)}
+		c := &conn{n: l.n, l: l, nc: nc, out: newOutput(nc, l.n.cfg.WriteTimeout, &l.n.counters.bytesOut)}
 		if !l.admit(c) {
 			l.turnAway(nc)
 			continue
@@ -115,7 +115,7 @@ func (l *listener) turnAway(nc net.Conn) {
 	}
 	l.work.Go(func() {
 		defer l.away.Add(-1)
-		c := &conn{n: l.n, l: l, nc: nc, out: newOutput(nc, helloTimeout)}
+		c := &conn{n: l.n, l: l, nc: nc, out: newOutput(nc, helloTimeout, &l.n.counters.bytesOut)}
 		_ = nc.SetDeadline(time.Now().Add(helloTimeout)) // a closed socket says so in Write
 		c.refuse(wire.Header{}, wire.StatusOverloaded, fmt.Sprintf("this node has its %d connections", l.n.cfg.MaxConns))
 		c.linger()

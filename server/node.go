@@ -115,13 +115,12 @@ func (n *Node) openStores() (err error) {
 
 // startDirectory starts group 0 and, if it is empty, makes a cluster in it.
 func (n *Node) startDirectory(ctx context.Context) error {
-	g, err := n.startGroup(0, func() raftlog.StateMachine { return directory.New() }, func(m raftlog.StateMachine) {
-		n.directory.Store(m.(*directory.Directory))
-	})
-	if err != nil {
+	g := &group{id: 0}
+	fresh := func() raftlog.StateMachine { return directory.New() }
+	publish := func(m raftlog.StateMachine) { n.directory.Store(m.(*directory.Directory)) }
+	if err := n.startGroup(g, fresh, publish); err != nil {
 		return err
 	}
-	n.groups = append(n.groups, g)
 	if err := g.log.AwaitLeading(ctx); err != nil {
 		return fmt.Errorf("wait for the directory: %w", err)
 	}
@@ -151,14 +150,11 @@ func (n *Node) startDirectory(ctx context.Context) error {
 func (n *Node) startShards(ctx context.Context) error {
 	for id := 1; id <= n.table().Shards(); id++ {
 		g := &group{id: uint32(id)}
-		started, err := n.startGroup(uint64(id), func() raftlog.StateMachine { return shard.New(shard.Config{}) }, func(m raftlog.StateMachine) {
-			g.shard.Store(m.(*shard.Shard))
-		})
-		if err != nil {
+		fresh := func() raftlog.StateMachine { return shard.New(shard.Config{}) }
+		publish := func(m raftlog.StateMachine) { g.shard.Store(m.(*shard.Shard)) }
+		if err := n.startGroup(g, fresh, publish); err != nil {
 			return err
 		}
-		g.log = started.log
-		n.groups = append(n.groups, g)
 	}
 	for _, g := range n.groups[1:] {
 		if err := g.log.AwaitLeading(ctx); err != nil {
@@ -168,9 +164,10 @@ func (n *Node) startShards(ctx context.Context) error {
 	return nil
 }
 
-func (n *Node) startGroup(id uint64, fresh func() raftlog.StateMachine, publish func(raftlog.StateMachine)) (*group, error) {
+// startGroup starts g's log and adds it to the groups.
+func (n *Node) startGroup(g *group, fresh func() raftlog.StateMachine, publish func(raftlog.StateMachine)) error {
 	log, err := n.store.StartGroup(raftlog.GroupConfig{
-		ID:              id,
+		ID:              uint64(g.id),
 		New:             fresh,
 		Publish:         publish,
 		Bootstrap:       true,
@@ -178,9 +175,11 @@ func (n *Node) startGroup(id uint64, fresh func() raftlog.StateMachine, publish 
 		Log:             n.log,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("start group %d: %w", id, err)
+		return fmt.Errorf("start group %d: %w", g.id, err)
 	}
-	return &group{id: uint32(id), log: log}, nil
+	g.log = log
+	n.groups = append(n.groups, g)
+	return nil
 }
 
 func (n *Node) storeOperatorKey(ctx context.Context) error {

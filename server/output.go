@@ -3,6 +3,7 @@ package server
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,7 +26,8 @@ const (
 type output struct {
 	nc      net.Conn
 	timeout time.Duration
-	wake    chan struct{} // capacity 1: there is something to send, or err
+	sent    *atomic.Uint64 // bytes, of all connections
+	wake    chan struct{}  // capacity 1: there is something to send, or err
 
 	mu      sync.Mutex
 	changed sync.Cond // of mu: anything below, for the reader to wait on
@@ -36,8 +38,8 @@ type output struct {
 	err     error     // why nothing can be sent any more
 }
 
-func newOutput(nc net.Conn, timeout time.Duration) *output {
-	o := &output{nc: nc, timeout: timeout, wake: make(chan struct{}, 1)}
+func newOutput(nc net.Conn, timeout time.Duration, sent *atomic.Uint64) *output {
+	o := &output{nc: nc, timeout: timeout, sent: sent, wake: make(chan struct{}, 1)}
 	o.changed.L = &o.mu
 	return o
 }
@@ -112,6 +114,7 @@ func (o *output) send(frames []byte) bool {
 		o.fail(err)
 		return false
 	}
+	o.sent.Add(uint64(len(frames)))
 	return true
 }
 
@@ -140,15 +143,15 @@ func (o *output) awaitSpace() bool {
 	return o.err == nil
 }
 
-// awaitQuiet waits until every request is answered and every answer sent. False
-// if the connection has failed.
-func (o *output) awaitQuiet() bool {
+// awaitQuiet waits until every request is answered and every answer sent, or the
+// connection has failed, and returns why.
+func (o *output) awaitQuiet() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for (o.open > 0 || len(o.buf) > 0 || o.sending) && o.err == nil {
 		o.changed.Wait()
 	}
-	return o.err == nil
+	return o.err
 }
 
 // quiet reports what awaitQuiet waits for.
