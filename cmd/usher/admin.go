@@ -24,7 +24,7 @@ type adminAction struct {
 	name    string
 	args    []string // names of its arguments
 	summary string
-	run     func(ctx context.Context, a *adminCall) error
+	run     func(a *adminCall, ctx context.Context) error
 }
 
 func adminActions() []adminAction {
@@ -92,7 +92,7 @@ func admin(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	return action.run(ctx, a)
+	return action.run(a, ctx)
 }
 
 // dial connects to the binary protocol.
