@@ -231,3 +231,11 @@ func (l *lists) size() (n int) {
 	}
 	return n
 }
+
+// numbers is the room for numbers in the lists in use.
+func (l *lists) numbers() (n int) {
+	for i := range l.classes {
+		n += (int(l.classes[i].used) - len(l.classes[i].free)) * leastList << i
+	}
+	return n
+}

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -104,6 +105,9 @@ func (e *Event) appendState(b []byte) []byte {
 	if e.encoded {
 		manifest = nil
 	}
+	// Nothing is applied meanwhile, and growing step by step takes five times as
+	// long: 330 ms for 60 MB.
+	b = slices.Grow(b, len(manifest)+e.stateBound())
 	b = appendU32(b, uint32(len(manifest)))
 	b = append(b, manifest...)
 	b = appendU64(b, e.created)
@@ -122,6 +126,15 @@ func (e *Event) appendState(b []byte) []byte {
 		i = m.next
 	}
 	return b
+}
+
+// stateBound is no less than what appendState appends beside the manifest, and
+// little more.
+func (e *Event) stateBound() int {
+	const heads = 1024 // counts and rules, names and keys of channels
+	planes := 8 * len(e.blocked) * (1 + len(e.channels.list))
+	return heads + wire.MaxChannels*(wire.MaxKeyLen+9) + planes +
+		e.holds.size()*(holdSize+1+4*inlineSeats) + e.memos.size()*memoSize + 4*e.lists.numbers()
 }
 
 // appendSettings appends all of an event that is neither hold nor memo.
