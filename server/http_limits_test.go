@@ -111,8 +111,8 @@ func TestHTTPUnreadableRequests(t *testing.T) {
 func TestHTTPSlowClients(t *testing.T) {
 	s := newSite(t, nil)
 	f := newFrontend(s.n, "slow", apiRoutes())
-	f.server.ReadTimeout = 200 * time.Millisecond
-	f.server.IdleTimeout = 300 * time.Millisecond
+	f.server.ReadTimeout = 500 * time.Millisecond
+	f.server.IdleTimeout = 500 * time.Millisecond
 	serveFrontend(t, f)
 	for _, begin := range []string{"", "GET /v1/events HTTP/1.1\r\nHost: lo", "POST /v1/events/x/holds HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"} {
 		t.Run(fmt.Sprintf("%.4q", begin), func(t *testing.T) {
