@@ -13,7 +13,7 @@ import (
 const firstEpoch = 1
 
 // An Event is one event as it stands. Only the goroutine that applies the log
-// writes it. The exported methods, and the fields above the line, are for any
+// writes it. The exported methods, and the fields before applied, are for any
 // goroutine, and never wait.
 //
 // The state of a seat is spread over three planes of one bit per seat:
@@ -162,12 +162,11 @@ func seatCount(spots []spot) (n int) {
 	return n
 }
 
-// begin opens a change of n seats and gives the version it will make. Until end,
-// readers of several words see that they must read again.
-func (e *Event) begin(n int) wire.Version {
+// begin opens a change of n seats. Until end, readers of several words see that
+// they must read again.
+func (e *Event) begin(n int) {
 	e.seq.Store(e.counter<<1 | 1)
 	e.ringFor(n).claim(n)
-	return e.version(e.counter + 1)
 }
 
 // end publishes the change.
@@ -192,8 +191,8 @@ var planesOf = [...]uint8{
 }
 
 // move takes seats from one state to another, between begin and end. That they
-// all are in the first is checked: a replica that stops is better than a seat
-// sold twice.
+// all are in the first is checked, in all planes: a replica that stops is better
+// than a seat sold twice.
 func (e *Event) move(spots []spot, from, to wire.SeatState) {
 	was, will := planesOf[from], planesOf[to]
 	version := e.counter + 1

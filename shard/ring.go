@@ -49,7 +49,7 @@ func (e *Event) ringFor(n int) *ring {
 // remember most: after a quarter of the seats have changed, the map is shorter
 // than the list. The largest operation always fits.
 func ringLimit(seats, most int) int {
-	return max(min(ceilPower(seats/4), most), wire.MaxOpSeats)
+	return max(ceilPower(min(seats/4, most)), wire.MaxOpSeats)
 }
 
 func ceilPower(n int) int { return 1 << bits.Len(uint(max(n, 1)-1)) }
