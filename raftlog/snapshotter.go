@@ -64,6 +64,9 @@ func (s *snapshotter) run() {
 	for {
 		select {
 		case <-s.want:
+			if s.fsm.logBytes() < s.next.Load() {
+				continue // it was wanted while the last one was being taken
+			}
 			if err := s.take(); err != nil {
 				s.log.Warn("snapshot failed, will be tried again", "error", err)
 			}
