@@ -143,6 +143,59 @@ func BenchmarkConfirm(b *testing.B) {
 	r.applyAll(b, entries)
 }
 
+// BenchmarkCycle holds and confirms: two operations.
+func BenchmarkCycle(b *testing.B) {
+	// The fence of a hold is its place in the event: nothing else changes seats
+	// before all are held.
+	r := newHoldRun(b, Config{}, b.N)
+	for i := range b.N {
+		r.fences = append(r.fences, wire.MakeVersion(firstEpoch, uint64(i%benchPairs)+1))
+	}
+	entries := r.onHolds(wire.KindConfirm)
+	r.fences = r.fences[:0]
+	defer measure(b)()
+	r.hold(b)
+	r.applyAll(b, entries)
+}
+
+// BenchmarkTaken refuses holds in the log, and remembers that.
+func BenchmarkTaken(b *testing.B) {
+	r := newHoldRun(b, Config{Remembered: 100_000}, benchPairs)
+	r.hold(b)
+	var entries [][]byte
+	for range 400 {
+		for range benchBatch {
+			h := wire.Hold{Mutation: wire.Mutation{Event: 1, ID: r.id()}, Seats: pair(int(r.n*7) % benchPairs)}
+			r.add(wire.KindHold, h.Append(nil))
+		}
+		entries = append(entries, r.ops)
+		r.ops = nil
+	}
+	defer measure(b)()
+	// From the second time round the ids have been forgotten and are too old, so
+	// the clock is stopped.
+	for n := 0; n < b.N; n += benchBatch {
+		if k := n / benchBatch % len(entries); k == 0 && n > 0 {
+			b.StopTimer()
+			r.now += 1000
+			for i := range entries {
+				renew(r.driver, entries[i])
+			}
+			b.StartTimer()
+		}
+		r.apply(entries[n/benchBatch%len(entries)], nil)
+	}
+}
+
+// renew gives new ids to an entry of holds of two seats.
+func renew(d *driver, ops []byte) {
+	const size = wire.RecordSize + 64
+	for at := 0; at < len(ops); at += size {
+		id := d.id()
+		copy(ops[at+wire.RecordSize+8:], id[:])
+	}
+}
+
 func BenchmarkRelease(b *testing.B) {
 	r := newHoldRun(b, Config{}, b.N)
 	r.hold(b)
