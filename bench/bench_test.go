@@ -1,8 +1,8 @@
 package bench_test
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"strings"

@@ -44,10 +44,17 @@ func Binary(t testing.TB) string {
 	return bin
 }
 
+// Command is usher with arguments, to be run by the caller.
+func Command(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	return exec.Command(Binary(t), args...)
+}
+
 // A Node is a running usher. It belongs to one test goroutine.
 type Node struct {
 	Addr, HTTP, Admin string
-	Started           time.Duration // from the start of the process to ready
+	Begun             time.Time     // when the process was started
+	Started           time.Duration // from then to ready
 
 	t      testing.TB
 	cmd    *exec.Cmd
@@ -83,13 +90,21 @@ func freePort(t testing.TB) string {
 // Start runs a node and returns when it is ready. The test's end kills it.
 func (p *Place) Start(t testing.TB) *Node {
 	t.Helper()
+	return p.StartUnder(t)
+}
+
+// StartUnder runs a node under a command such as strace -D, which must replace
+// itself by the one it is given.
+func (p *Place) StartUnder(t testing.TB, command ...string) *Node {
+	t.Helper()
 	n := &Node{Addr: p.addr, HTTP: "http://" + p.http, Admin: "http://" + p.admin, t: t, ended: make(chan struct{}), output: new(bytes.Buffer)}
-	args := append([]string{"serve", "--data", p.Dir, "--listen", p.addr, "--http", p.http, "--admin", p.admin}, p.args...)
-	n.cmd = exec.Command(Binary(t), args...)
+	args := append(command, Binary(t), "serve", "--data", p.Dir, "--listen", p.addr, "--http", p.http, "--admin", p.admin)
+	args = append(args, p.args...)
+	n.cmd = exec.Command(args[0], args[1:]...)
 	n.cmd.Stdout, n.cmd.Stderr = n.output, n.output
 	// If the test process dies, its nodes do.
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	start := time.Now()
+	n.Begun = time.Now()
 	if err := n.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +115,7 @@ func (p *Place) Start(t testing.TB) *Node {
 	}()
 	t.Cleanup(n.Kill)
 	n.awaitReady()
-	n.Started = time.Since(start)
+	n.Started = time.Since(n.Begun)
 	return n
 }
 
