@@ -177,10 +177,22 @@ func (m *member) startGated(conf GroupConfig) (*Group, error) {
 
 // A gate stops a member's writes to its log while it is shut, and with them the
 // goroutine that raft does everything on.
-type gate struct{ mu sync.RWMutex }
+type gate struct {
+	mu   sync.RWMutex
+	down bool // the test's alone
+}
 
-func (g *gate) shut() { g.mu.Lock() }
-func (g *gate) open() { g.mu.Unlock() }
+func (g *gate) shut() {
+	g.mu.Lock()
+	g.down = true
+}
+
+func (g *gate) open() {
+	if g.down {
+		g.down = false
+		g.mu.Unlock()
+	}
+}
 
 type gatedLog struct {
 	raft.LogStore

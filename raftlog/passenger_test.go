@@ -59,6 +59,7 @@ func TestDeposedLeaderAnswersNobody(t *testing.T) {
 			ready := old.readyBatch(to, 100)
 			if stand.stopped {
 				old.gate.shut()
+				defer old.gate.open()
 			}
 			old.isolate()
 			if s := old.group.Submit(ready); s != wire.StatusOK {
