@@ -180,6 +180,9 @@ func (c *command) officeRecord(m func() wire.Mutation, body func(wire.Kind, inte
 		return body(wire.KindWallClock, &wire.WallClock{Mutation: m(), Wall: int64(c.number("wall", 0))})
 	case "delete":
 		return body(wire.KindDelete, &wire.EventOp{Mutation: m()})
+	case "create":
+		chunk := make([]byte, c.number("size", 0))
+		return body(wire.KindCreate, &wire.Create{Mutation: m(), Offset: uint32(c.number("offset", 0)), Total: uint32(c.number("total", 0)), Chunk: chunk})
 	case "kind":
 		return body(wire.Kind(c.number("kind", 0)), &wire.EventOp{Mutation: m()})
 	}

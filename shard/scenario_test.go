@@ -83,6 +83,9 @@ func (sc *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		return sc.due()
 	case "restore":
 		return sc.restore(t)
+	case "sale":
+		e := sc.s.Event(sc.event)
+		return fmt.Sprintf("%v due=%v", e.Sale(), e.SaleDue(int64(c.number("wall", 0))))
 	}
 	sc.add(c.record())
 	return sc.apply(t)
