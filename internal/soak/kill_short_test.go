@@ -1,5 +1,0 @@
-package soak
-
-import "testing"
-
-func TestKill(t *testing.T) { testKills(t, 2) }

@@ -1,0 +1,31 @@
+//go:build soak
+
+package soak
+
+import (
+	"testing"
+	"time"
+)
+
+func TestSoakKill(t *testing.T) { testKills(t, scaled(t, 60)) }
+
+// With a snapshot after every megabyte of log, nearly every kill falls into one.
+func TestSoakKillInSnapshot(t *testing.T) {
+	testKills(t, scaled(t, 40), "--snapshot-log-bytes", "1048576")
+}
+
+// A million holds live at once, and then all end within a minute.
+func TestSoakExpiry(t *testing.T) {
+	testExpiry(t, expiryPlan{
+		events: 8, seats: 200_000, holds: scaled(t, 125_000),
+		after: 45 * time.Second, spread: 60 * time.Second, prompt: true,
+	})
+}
+
+// All holds of an event end within 100 ms, seven times as many as one entry ends.
+func TestSoakExpiryBurst(t *testing.T) {
+	testExpiry(t, expiryPlan{
+		events: 4, seats: 200_000, holds: scaled(t, 60_000),
+		after: 20 * time.Second, spread: 100 * time.Millisecond,
+	})
+}

@@ -1,0 +1,14 @@
+package soak
+
+import (
+	"testing"
+	"time"
+)
+
+// Each of these has a long twin, which says what it proves.
+
+func TestKill(t *testing.T) { testKills(t, 2) }
+
+func TestExpiry(t *testing.T) {
+	testExpiry(t, expiryPlan{events: 4, seats: 2_500, holds: 2_000, after: 2 * time.Second, spread: 2 * time.Second})
+}
