@@ -219,7 +219,7 @@ func (m *member) stop() {
 		m.c.t.Errorf("close %s: %v", m.id, err)
 	}
 	m.node = nil
-	m.trans.DisconnectAll()
+	m.isolate() // else the others' messages to it wait for their timeout
 }
 
 // connect makes the network what the members' cut says.
