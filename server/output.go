@@ -21,8 +21,10 @@ const (
 // its own buffer, sends directly: net.Conn keeps the two writes apart, and both
 // consist of whole frames.
 //
-// Handing the reader's answers to the writer too was measured: on two cores it
-// costs a copy and a wake-up per read, and a tenth of the stampede.
+// Handing the reader's answers to the writer too was measured: the processor
+// time per request is the same, at depth 1 and at depth 512. Sending directly is
+// better for memory: who does not read his maps is not read any more, instead of
+// filling a buffer with them.
 type output struct {
 	nc      net.Conn
 	timeout time.Duration

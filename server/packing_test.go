@@ -71,13 +71,14 @@ func TestPackedAnswers(t *testing.T) {
 // TestManifestCache proves that the cache answers with what was put, stays
 // within its bytes, and forgets the least used first.
 func TestManifestCache(t *testing.T) {
-	c := newManifestCache(10 * manifestFactor)
+	each := manifestBytes(hall("x", 1, 1), 4)
+	c := newManifestCache(2*each + each/2)
 	manifests := make([]*wire.Manifest, 4)
 	for i := range manifests {
 		manifests[i] = hall("x", 1, 1)
 		c.put(wire.EventID(i), manifests[i], nil, 4)
 		if i == 1 && c.get(0) == nil {
-			t.Fatal("two of four bytes do not fit into ten")
+			t.Fatal("two manifests do not fit into two and a half")
 		}
 	}
 	// 0 was used after 1, but both are older than 2 and 3.
@@ -89,7 +90,7 @@ func TestManifestCache(t *testing.T) {
 	if again := c.put(3, hall("x", 1, 1), nil, 4); again.manifest != manifests[3] {
 		t.Error("the second to put a manifest replaced the first")
 	}
-	c.put(9, manifests[0], nil, 11) // alone above the limit
+	c.put(9, manifests[0], nil, 3*each) // alone above the limit
 	if c.bytes > c.limit || c.get(9) != nil {
 		t.Errorf("%d bytes in a cache of %d", c.bytes, c.limit)
 	}
