@@ -67,6 +67,9 @@ type Config struct {
 
 	// rest is defaultRest but in tests.
 	rest time.Duration
+	// passengers makes early looks wait for an entry, as they do when others
+	// could lead too. For tests.
+	passengers bool
 }
 
 // Off, as an address, starts no such listener.

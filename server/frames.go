@@ -207,6 +207,9 @@ func (c *conn) onEvent(request uint64, place int, rule *kindRule, r wire.Record)
 
 // look answers a hold that the committed seats rule out already.
 func (c *conn) look(l *lane, request uint64, place int, r wire.Record) (answered bool) {
+	if !l.sole {
+		c.board(l)
+	}
 	at := len(c.local)
 	b := append(c.local, make([]byte, wire.HeaderSize)...)
 	status, b, decided := l.shard.Look(r, l.now, b)
@@ -216,9 +219,10 @@ func (c *conn) look(l *lane, request uint64, place int, r wire.Record) (answered
 	}
 	body := b[at+wire.HeaderSize:]
 	switch {
+	case !l.sole && c.budget < 1:
+		c.answer(request, place, r.Kind, wire.StatusOverloaded, nil)
 	case !l.sole:
 		c.add(l, raftlog.Ready, request, place, r.Kind, wire.Record{Kind: r.Kind, Status: status, Body: body}, 1)
-		return true
 	case c.gather != nil:
 		c.answer(request, place, r.Kind, status, body)
 	default:

@@ -181,10 +181,16 @@ func TestIdle(t *testing.T) {
 
 // TestManyClients proves, best under the race detector, that connections, groups
 // and shards keep each other's requests apart: every answer belongs to its
-// request, and no seat is granted twice.
+// request, and no seat is granted twice. The early look answers at once, or
+// sends its answers along with an entry, as it must when others could lead.
 func TestManyClients(t *testing.T) {
+	t.Run("sole voter", func(t *testing.T) { testManyClients(t, false) })
+	t.Run("passengers", func(t *testing.T) { testManyClients(t, true) })
+}
+
+func testManyClients(t *testing.T, passengers bool) {
 	const clients, seats, rounds = 8, 200, 60
-	n := startNode(t, func(c *Config) { c.Shards = 2 })
+	n := startNode(t, func(c *Config) { c.Shards, c.passengers = 2, passengers })
 	events := []wire.EventID{openHall(t, n, hall("a", 4, 50)), openHall(t, n, hall("b", 4, 50))}
 	var mu sync.Mutex
 	owner := map[[2]uint64]int{}
@@ -235,6 +241,16 @@ func TestManyClients(t *testing.T) {
 		})
 	}
 	all.Wait()
+	if n.counters.early.Load() == 0 {
+		t.Error("no hold was answered by the early look")
+	}
+	var carried uint64
+	for _, g := range n.groups[1:] {
+		carried += g.log.Stats().Passengers
+	}
+	if passengers != (carried > 0) {
+		t.Errorf("%d answers travelled as passengers", carried)
+	}
 }
 
 // TestPythonClient proves that docs/protocol.md is enough to write a client: the

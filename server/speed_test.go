@@ -154,7 +154,7 @@ func shoot(b *testing.B, n *Node, conns, depth int, each func(s *shooter) func()
 
 // benchmarkHold holds two adjacent seats, event after event.
 func benchmarkHold(b *testing.B, conns, depth int) {
-	n := startNode(b, func(c *Config) { c.HTTP, c.Admin = Off, "127.0.0.1:0" })
+	n := startNode(b, func(c *Config) { c.HTTP, c.Admin = Off, Off })
 	const perEvent = speedSeats / 2
 	var events []wire.EventID
 	for i := 0; i*perEvent < b.N; i++ {
@@ -182,13 +182,16 @@ func BenchmarkHold16x64(b *testing.B)  { benchmarkHold(b, 16, 64) }
 func BenchmarkHold16x512(b *testing.B) { benchmarkHold(b, 16, 512) }
 func BenchmarkHold64x1(b *testing.B)   { benchmarkHold(b, 64, 1) }
 
-func BenchmarkStampede16x512(b *testing.B) { benchmarkStampede(b, 16, 512) }
-func BenchmarkStampede64x1(b *testing.B)   { benchmarkStampede(b, 64, 1) }
+func BenchmarkStampede16x512(b *testing.B) { benchmarkStampede(b, 16, 512, false) }
+func BenchmarkStampede64x1(b *testing.B)   { benchmarkStampede(b, 64, 1, false) }
+
+// BenchmarkPassengers16x512 is the stampede of a shard that others could lead.
+func BenchmarkPassengers16x512(b *testing.B) { benchmarkStampede(b, 16, 512, true) }
 
 // benchmarkStampede asks for two random seats of an event of which one in a
 // thousand is free.
-func benchmarkStampede(b *testing.B, conns, depth int) {
-	n := startNode(b, func(c *Config) { c.HTTP, c.Admin = Off, "127.0.0.1:0" })
+func benchmarkStampede(b *testing.B, conns, depth int, passengers bool) {
+	n := startNode(b, func(c *Config) { c.HTTP, c.Admin, c.passengers = Off, Off, passengers })
 	event := openHall(b, n, speedHall("stampede"))
 	sell := newShooter(b, n, 64)
 	seat := 0
