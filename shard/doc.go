@@ -31,6 +31,9 @@
 // also serves the early look of readers; see everSeen. A hold of more than four
 // seats has a list of 4 bytes per seat beside its record, in classes of a power of
 // two. So a hold of up to four seats takes 128 bytes and 13 to 26 in the table.
+// Beside that an event has 1 KB, some 1.7 bytes per seat in rows of 50, with its
+// manifest, and once it has holds, a wheel of 8 KB and a change ring that grows to
+// 8 bytes per four seats, at least 32 KB if so much changes.
 //
 // Live holds are in a timer wheel, chained through their records. Holds that have
 // ended and own nothing, and memos, are in two queues in the order of their end;

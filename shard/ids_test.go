@@ -26,8 +26,8 @@ func TestIDTableMatchesMap(t *testing.T) {
 	fps := map[ref]uint32{}
 	var refs []ref
 	next := ref(0)
-	for step := range 200_000 {
-		grow := step/20_000%2 == 0
+	for step := range 60_000 {
+		grow := step/6_000%2 == 0
 		if len(refs) == 0 || rnd.IntN(10) < 5 == grow || grow && rnd.IntN(3) == 0 {
 			next++
 			fps[next] = clashing(rnd)
@@ -41,7 +41,7 @@ func TestIDTableMatchesMap(t *testing.T) {
 			e.leave(fps[r], r)
 			delete(fps, r)
 		}
-		if step%997 == 0 {
+		if step%499 == 0 {
 			compareTable(t, e.table, fps)
 		}
 	}
