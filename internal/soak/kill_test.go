@@ -101,6 +101,7 @@ type entry struct {
 	seats []wire.SeatID
 	sure  time.Time // until then it must not have expired
 	state wire.HoldState
+	kept  bool // has its seats, says the audit
 }
 
 func newHouse(t *testing.T, c *client.Client, key string) *house {
@@ -220,15 +221,20 @@ func (b *buyer) pick() []wire.SeatID {
 
 // audit compares what buyers were told with what the node says now.
 func (h *house) audit(ctx context.Context) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(h.buyers))
+	for i, b := range h.buyers {
+		wg.Go(func() { errs[i] = b.checkAll(ctx) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
 	owner := make(map[wire.SeatID]wire.ID)
 	loose := make(map[wire.SeatID]bool) // of holds that may have expired meanwhile
 	for _, b := range h.buyers {
 		for id, e := range b.ledger {
-			kept, err := h.check(ctx, id, e)
-			if err != nil {
-				return err
-			}
-			if !kept {
+			if !e.kept {
 				continue
 			}
 			for _, s := range e.seats {
@@ -241,6 +247,16 @@ func (h *house) audit(ctx context.Context) error {
 		}
 	}
 	return h.auditMap(ctx, owner, loose)
+}
+
+// checkAll reads a buyer's holds back.
+func (b *buyer) checkAll(ctx context.Context) (err error) {
+	for id, e := range b.ledger {
+		if e.kept, err = b.house.check(ctx, id, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (h *house) auditMap(ctx context.Context, owner map[wire.SeatID]wire.ID, loose map[wire.SeatID]bool) error {

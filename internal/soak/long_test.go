@@ -29,3 +29,10 @@ func TestSoakExpiryBurst(t *testing.T) {
 		after: 20 * time.Second, spread: 100 * time.Millisecond,
 	})
 }
+
+// The longest pauses are longer than a disk may take for a write.
+func TestSoakPause(t *testing.T) {
+	testPauses(t, pausePlan{
+		rounds: scaled(t, 30), ballast: 100_000, timed: 2_000, min: time.Second, max: 8 * time.Second, snapBytes: "1048576",
+	})
+}

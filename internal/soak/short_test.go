@@ -12,3 +12,9 @@ func TestKill(t *testing.T) { testKills(t, 2) }
 func TestExpiry(t *testing.T) {
 	testExpiry(t, expiryPlan{events: 4, seats: 2_500, holds: 2_000, after: 2 * time.Second, spread: 2 * time.Second})
 }
+
+func TestPause(t *testing.T) {
+	testPauses(t, pausePlan{
+		rounds: 2, ballast: 10_000, timed: 500, min: 500 * time.Millisecond, max: time.Second, snapBytes: "65536",
+	})
+}

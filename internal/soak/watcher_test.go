@@ -54,7 +54,7 @@ func (w *watcher) watch(ctx context.Context, addr string) error {
 		}
 		if time.Since(compared) > mapEvery {
 			compared = time.Now()
-			if err := w.compare(ctx); err != nil {
+			if _, err := w.compare(ctx); err != nil {
 				return err
 			}
 		}
@@ -118,26 +118,26 @@ func (w *watcher) see(c wire.Change, now wire.Millis) error {
 }
 
 // compare reads a map with the stamp that it is of, and looks at every seat.
-func (w *watcher) compare(ctx context.Context) error {
+func (w *watcher) compare(ctx context.Context) (stamp wire.Millis, err error) {
 	m, err := w.event.Map(ctx, client.Consistent)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	w.maps++
 	overdue := 0
 	for seat, deadline := range w.deadline {
 		held := m.State(wire.SeatID(seat)) == wire.SeatHeld
 		if !held && deadline > m.Now {
-			return fmt.Errorf("in the map of %d seat %d is free, and its hold ends %d ms later", m.Now, seat, deadline-m.Now)
+			return 0, fmt.Errorf("in the map of %d seat %d is free, and its hold ends %d ms later", m.Now, seat, deadline-m.Now)
 		}
 		if held && deadline <= m.Now {
 			overdue++
 		}
 	}
 	if overdue > 0 && w.dueBy(m.Now)-w.dueBy(m.Now-longestGap) <= mostAtOnce {
-		return fmt.Errorf("in the map of %d the seats of %d holds are held that had ended", m.Now, overdue)
+		return 0, fmt.Errorf("in the map of %d the seats of %d holds are held that had ended", m.Now, overdue)
 	}
-	return nil
+	return m.Now, nil
 }
 
 // dueBy is the number of holds whose deadline is not after now.
