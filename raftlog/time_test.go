@@ -59,8 +59,8 @@ func TestTimeBeginsAtTheWallClock(t *testing.T) {
 // the members say.
 func TestTimeOverElections(t *testing.T) {
 	began := time.Now()
-	walls := []wire.Millis{1_000_000_000, 2_000_000_000, 3_000_000_000}
-	c := newCluster(t, 3, clusterOptions{wall: func(i int) wire.Millis { return walls[i] }})
+	var wall atomic.Int64 // a thousand seconds later at every look
+	c := newCluster(t, 3, clusterOptions{wall: func(int) wire.Millis { return wire.Millis(wall.Add(1_000_000)) }})
 	first := c.do(1).answer.stamp
 	last := first
 	for op := uint64(2); op < 6; op++ {
@@ -115,6 +115,27 @@ func TestTick(t *testing.T) {
 			return lead.group.raft.LastIndex() == index
 		})
 	})
+}
+
+// TestTickIsOnTime: an entry is proposed when something is due, not a millisecond
+// before.
+func TestTickIsOnTime(t *testing.T) {
+	var hand handClock
+	c := newCluster(t, 1, clusterOptions{clock: hand.now})
+	m := c.leader()
+	hand.turn(time.Second)
+	to := newCatcher()
+	if s := m.submitMode(Write, to, 5000, 1); s != wire.StatusOK {
+		t.Fatal(s)
+	}
+	due := to.await(t, 1).answer.stamp + 5000
+	index := m.group.raft.LastIndex()
+	hand.turn(4999 * time.Millisecond)
+	m.look()
+	holds(t, "an entry before anything is due", func() bool { return m.group.raft.LastIndex() == index })
+	hand.turn(time.Millisecond)
+	m.look()
+	eventually(t, "the end of what is due", func() bool { op, _ := m.sm.Load().op(1); return op.ended == due })
 }
 
 // TestIdleGroupRests: a group that nobody asks anything appends nothing, though
