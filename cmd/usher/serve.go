@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/usher-seats/usher/server"
@@ -29,6 +31,11 @@ const (
 	startTimeout = 5 * time.Minute
 	// stopTimeout bounds finishing what is under way.
 	stopTimeout = 20 * time.Second
+	// gcPercent is how much the heap may grow between two collections, in percent
+	// of what lives, unless GOGC says otherwise. Nearly all that lives is seats and
+	// holds without pointers, which cost the collector nothing to pass over, so
+	// memory is saved for next to no time.
+	gcPercent = 30
 )
 
 // serve runs a node until ctx ends.
@@ -70,6 +77,9 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 func serveNode(ctx context.Context, c server.Config, stdout io.Writer) error {
 	began := time.Now()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	node, err := server.Start(starting, c)
 	cancel()
