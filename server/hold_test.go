@@ -228,8 +228,8 @@ func createByFrames(t *testing.T, n *Node, p *peer, key string, manifest []byte)
 func TestSaleWindow(t *testing.T) {
 	n := startNode(t, nil)
 	m := hall("gala", 1, 20)
-	opens := time.Now().Add(300 * time.Millisecond)
-	closes := opens.Add(600 * time.Millisecond)
+	opens := time.Now().Add(400 * time.Millisecond)
+	closes := opens.Add(2 * time.Second)
 	m.Rules.OpensAt, m.Rules.ClosesAt = opens.UnixMilli(), closes.UnixMilli()
 	b := &buyer{dial(t, n), n, openHall(t, n, m)}
 	hold := func(seat wire.SeatID) wire.Status {
