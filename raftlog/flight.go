@@ -37,7 +37,8 @@ func (f *flight) claim() bool { return f.claimed.CompareAndSwap(false, true) }
 
 // maxInFlight is how many entries the batcher lets raft have at a time. With one
 // the disk idles while an entry is decided and the next is built; with three
-// entries are smaller and nothing is faster (docs/performance.md).
+// entries are smaller, and clients that wait for their answers are not served
+// faster. See proposer.room.
 const maxInFlight = 2
 
 // A flights table finds the flights that raft has. A slot is taken by the

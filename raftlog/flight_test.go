@@ -55,7 +55,7 @@ func TestOneAnswers(t *testing.T) {
 		var all sync.WaitGroup
 		all.Go(func() { f.apply(&raft.Log{Type: raft.LogCommand, Index: i, Term: 1, Data: data}) })
 		all.Go(func() { p.watch(fl, deadFuture{}) })
-		all.Go(func() { p.answerOverdue(time.Hour) })
+		all.Go(func() { p.answerOverdue(time.Hour, 1) })
 		all.Wait()
 		o, ok := to.outcome(i)
 		if !ok {

@@ -110,8 +110,8 @@ func (p *proposer) run() {
 // step does all there is to do now, and reports whether the batcher is done.
 func (p *proposer) step() (done bool) {
 	mono := p.clock.mono()
-	overdue := p.answerOverdue(mono)
-	p.followRole(mono, overdue)
+	term := p.ledTerm()
+	p.followRole(mono, term, p.answerOverdue(mono, term))
 	r := p.clock.reign.Load()
 	if r == nil {
 		p.refuseQueued()

@@ -10,8 +10,7 @@ import (
 // followRole begins and ends reigns. LeaderCh only wakes the batcher, since it
 // drops transitions: what counts is the term in which raft leads. Leadership
 // lost and won again between two looks is another term, and so another reign.
-func (p *proposer) followRole(mono time.Duration, overdue bool) {
-	term := p.ledTerm()
+func (p *proposer) followRole(mono time.Duration, term uint64, overdue bool) {
 	if term == 0 || overdue {
 		// An entry that is overdue means that raft is stuck: refuse at once what
 		// would wait in vain. The reign begins anew, with an entry of its own, when
@@ -68,17 +67,22 @@ func (p *proposer) endReign() {
 	}
 }
 
-// answerOverdue answers the flights whose deadline has passed, and reports
-// whether raft still has one of them. Their entries may still be applied.
-func (p *proposer) answerOverdue(mono time.Duration) (overdue bool) {
+// answerOverdue answers the flights whose deadline has passed: their entries may
+// still be applied. It reports whether raft has one of them in the term it leads
+// in; of those of earlier terms nothing is expected any more.
+func (p *proposer) answerOverdue(mono time.Duration, term uint64) (overdue bool) {
 	for i := range p.flights.slots {
 		fl := p.flights.slots[i].Load()
 		if fl == nil || mono < fl.deadline {
 			continue
 		}
-		overdue = true
 		if fl.claim() {
 			p.fail(fl, wire.StatusUnknown)
+		}
+		if fl.term == term {
+			overdue = true
+		} else {
+			p.flights.free(fl)
 		}
 	}
 	return overdue
