@@ -16,6 +16,10 @@ func holdOf(n *Node, event wire.EventID, seats ...wire.SeatID) []byte {
 	return h.Append(nil)
 }
 
+func mutationOf(n *Node, event wire.EventID) wire.Mutation {
+	return wire.Mutation{Event: event, ID: n.newID(n.now(event))}
+}
+
 // TestBadFrames proves that whatever is wrong with a request, its answer says so
 // and names the request, the connection goes on, and nothing was done.
 func TestBadFrames(t *testing.T) {
@@ -61,6 +65,13 @@ func TestBadFrames(t *testing.T) {
 		{"no seats", wire.KindHold, holdOf(n, event), wire.StatusBadRequest, ""},
 		{"a seat twice", wire.KindHold, holdOf(n, event, 1, 1), wire.StatusBadRequest, ""},
 		{"a seat that is none", wire.KindHold, holdOf(n, event, 1<<30), wire.StatusUnknownSeat, ""},
+		{"no best seats", wire.KindHoldBest, (&wire.HoldBest{Mutation: mutationOf(n, event), Section: wire.Any}).Append(nil), wire.StatusBadRequest, ""},
+		{"unknown section", wire.KindHoldBest, (&wire.HoldBest{Mutation: mutationOf(n, event), Count: 1, Section: 9}).Append(nil), wire.StatusUnknownPlace, ""},
+		{"no places", wire.KindHoldArea, (&wire.HoldArea{Mutation: mutationOf(n, event)}).Append(nil), wire.StatusBadRequest, ""},
+		{"unknown area", wire.KindHoldArea, (&wire.HoldArea{Mutation: mutationOf(n, event), Area: 9, Count: 1}).Append(nil), wire.StatusUnknownPlace, ""},
+		{"unknown hold", wire.KindConfirm, (&wire.OnHold{Mutation: mutationOf(n, event), Fence: 1}).Append(nil), wire.StatusUnknownHold, ""},
+		{"unknown booking", wire.KindCancel, (&wire.Cancel{Mutation: mutationOf(n, event), Booking: n.newID(1)}).Append(nil), wire.StatusUnknownHold, ""},
+		{"padding", wire.KindHold, holdOf(n, event, 63), wire.StatusUnknownSeat, ""},
 		{"broken batch", wire.KindBatch, good, wire.StatusBadFrame, "record"},
 	}
 	for _, c := range tests {
