@@ -50,6 +50,13 @@ func (s lifeState) lastIndex() uint64 {
 	return s.last
 }
 
+func (s lifeState) snapTerm() uint64 {
+	if s.snap == nil {
+		return 1
+	}
+	return s.snap.term
+}
+
 func (s lifeState) snapIndex() uint64 {
 	if s.snap == nil {
 		return 0
@@ -108,7 +115,13 @@ func (l *groupLife) pick(s lifeState, g *groupStores) (lifeState, func() error) 
 			from = s.last - 20
 		}
 		from += r.Uint64N(s.last - from + 1)
-		logs := l.entries(from, s.term)
+		// A new leader's entries may be older than those they replace; its own
+		// come later.
+		low := s.snapTerm()
+		if e := s.entries[from-1]; from > s.snapIndex()+1 && e != nil {
+			low = e.Term
+		}
+		logs := l.entries(from, low+r.Uint64N(s.term-low+1))
 		return s.with(logs), func() error {
 			if err := g.logs.DeleteRange(from, s.last); err != nil {
 				return err

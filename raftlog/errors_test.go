@@ -41,7 +41,7 @@ func (f *fatalOnce) calls() []string {
 
 // writes are the operations that a failing disk fails.
 var writes = map[errorfs.OpKind]bool{
-	errorfs.OpCreate: true, errorfs.OpReuseForWrite: true, errorfs.OpRename: true, errorfs.OpLink: true,
+	errorfs.OpCreate: true, errorfs.OpReuseForWrite: true, errorfs.OpRename: true,
 	errorfs.OpFileWrite: true, errorfs.OpFileWriteAt: true,
 	errorfs.OpFileSync: true, errorfs.OpFileSyncData: true,
 }

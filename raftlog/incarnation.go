@@ -218,18 +218,9 @@ func (n *Node) groupsOnDisk() ([]uint64, error) {
 	return groups, nil
 }
 
-// A position is a point of a group's history. Of two positions that were ever
-// the end of the same log, the later one is the greater: a term's entries only
-// grow, and what replaces entries is of a higher term.
-type position struct{ term, index uint64 }
-
-func (p position) before(q position) bool {
-	return p.term < q.term || p.term == q.term && p.index < q.index
-}
-
 // checkGroup compares how far a group's three stores have come.
 func (n *Node) checkGroup(group uint64) error {
-	first, last, err := logEnds(n.log, group)
+	first, term, end, err := logEnds(n.log, group)
 	if err != nil {
 		return err
 	}
@@ -242,30 +233,26 @@ func (n *Node) checkGroup(group uint64) error {
 		return fmt.Errorf("%s: %w; %s", n.path("snap"), err, startOver(n.opts.Dir))
 	}
 	if vote == nil {
-		if last.index != 0 || snap != nil {
+		if end.index != 0 || snap != nil {
 			return n.misfit(boltFile, "knows nothing of the group")
 		}
 		return nil
 	}
-	if vote.term < last.term {
-		return n.misfit(boltFile, fmt.Sprintf("is an older copy: its term is %d, the log's %d", vote.term, last.term))
+	if vote.term < term {
+		return n.misfit(boltFile, fmt.Sprintf("is an older copy: its term is %d, the log's %d", vote.term, term))
 	}
-	var taken position // the snapshot's
-	reached := last
+	had, taken := vote.logEnd, uint64(0)
 	if snap != nil {
-		taken = position{snap.term, snap.index}
-		if reached.before(taken) {
-			reached = taken
-		}
-		if last.before(snap.logEnd) {
-			return n.misfit("log", fmt.Sprintf("is an older copy: it ends at entry %d, the snapshot saw it end at %d", last.index, snap.logEnd.index))
+		taken = snap.index
+		if had.before(snap.logEnd) {
+			had = snap.logEnd
 		}
 	}
-	if taken.index < vote.snapIndex || first > taken.index+1 {
-		return n.misfit("snap", fmt.Sprintf("is missing or an older copy: its snapshot is of entry %d, the log begins at %d", taken.index, first))
+	if end.before(had) {
+		return n.misfit("log", fmt.Sprintf("is an older copy: it ends at entry %d, and had come to %d", end.index, had.index))
 	}
-	if reached.before(vote.logEnd) {
-		return n.misfit("log", fmt.Sprintf("is an older copy: it ends at entry %d, and had come to %d", last.index, vote.logEnd.index))
+	if taken < vote.snapIndex || first > taken+1 {
+		return n.misfit("snap", fmt.Sprintf("is missing or an older copy: its snapshot is of entry %d, the log begins at %d", taken, first))
 	}
 	return nil
 }

@@ -37,8 +37,37 @@ type logStore struct {
 	mu          sync.Mutex
 	first, last uint64 // what the log holds, on disk; 0: nothing
 	lastTerm    uint64
+	cuts        uint64 // how often entries at the end were removed
 	overruled   uint64 // entries from last+1 to here are still stored; the next StoreLogs removes them
+	reclaimed   uint64 // of the entries before this one nothing is left on disk
 	tail        logTail
+}
+
+// A logEnd says how far a log has come. It never goes back: between two cuts the
+// last index only grows, and a cut is counted in the batch that makes it. (The
+// last term is no measure: a new leader may replace entries by older ones, and
+// append its own later.)
+type logEnd struct{ cuts, index uint64 }
+
+func (e logEnd) before(f logEnd) bool {
+	return e.cuts < f.cuts || e.cuts == f.cuts && e.index < f.index
+}
+
+// cutsIndex is where the number of cuts is kept. raft counts entries from 1.
+const cutsIndex = 0
+
+func encodeCuts(cuts uint64) []byte { return seal(binary.LittleEndian.AppendUint64(nil, cuts)) }
+
+func readCuts(db pebble.Reader, group uint64) (uint64, error) {
+	b, err := pebbleGet(db, logKey(group, cutsIndex))
+	if err != nil || b == nil {
+		return 0, err
+	}
+	b, ok := unseal(b)
+	if !ok || len(b) != 8 {
+		return 0, errDamaged
+	}
+	return binary.LittleEndian.Uint64(b), nil
 }
 
 // Keys are the group and the index, big-endian.
@@ -98,7 +127,11 @@ func decodeLogValue(b []byte, l *raft.Log) error {
 // is no gap and counts their bytes.
 func openLogStore(n *Node, group uint64) (*logStore, error) {
 	s := &logStore{n: n, group: group, slot: n.stalls.slot(n.path("log")), pinned: func() uint64 { return 0 }}
-	it, err := n.log.NewIter(&pebble.IterOptions{LowerBound: groupKey(group), UpperBound: groupKey(group + 1)})
+	var err error
+	if s.cuts, err = readCuts(n.log, group); err != nil {
+		return nil, err
+	}
+	it, err := n.log.NewIter(entriesOf(group))
 	if err != nil {
 		return nil, err
 	}
@@ -122,14 +155,23 @@ func openLogStore(n *Node, group uint64) (*logStore, error) {
 	if err := errors.Join(err, it.Error(), it.Close()); err != nil {
 		return nil, err
 	}
+	s.reclaimed = max(s.first, cutsIndex+1)
 	return s, nil
 }
 
-// logEnds reads the index of a group's first entry and the position of the last.
-func logEnds(db *pebble.DB, group uint64) (first uint64, last position, err error) {
-	it, err := db.NewIter(&pebble.IterOptions{LowerBound: groupKey(group), UpperBound: groupKey(group + 1)})
+func entriesOf(group uint64) *pebble.IterOptions {
+	return &pebble.IterOptions{LowerBound: logKey(group, cutsIndex+1), UpperBound: groupKey(group + 1)}
+}
+
+// logEnds reads the index of a group's first entry, the term of the last, and
+// how far the log has come.
+func logEnds(db *pebble.DB, group uint64) (first, term uint64, end logEnd, err error) {
+	if end.cuts, err = readCuts(db, group); err != nil {
+		return 0, 0, end, err
+	}
+	it, err := db.NewIter(entriesOf(group))
 	if err != nil {
-		return 0, position{}, err
+		return 0, 0, end, err
 	}
 	if it.First() {
 		first = binary.BigEndian.Uint64(it.Key()[8:])
@@ -140,9 +182,9 @@ func logEnds(db *pebble.DB, group uint64) (first uint64, last position, err erro
 		if v, err = it.ValueAndErr(); err == nil {
 			err = decodeLogValue(v, &l)
 		}
-		last = position{l.Term, binary.BigEndian.Uint64(it.Key()[8:])}
+		term, end.index = l.Term, binary.BigEndian.Uint64(it.Key()[8:])
 	}
-	return first, last, errors.Join(err, it.Error(), it.Close())
+	return first, term, end, errors.Join(err, it.Error(), it.Close())
 }
 
 // FirstIndex implements raft.LogStore.
@@ -159,11 +201,11 @@ func (s *logStore) LastIndex() (uint64, error) {
 	return s.last, nil
 }
 
-// end is the position of the last entry.
-func (s *logStore) end() position {
+// end is how far the log has come.
+func (s *logStore) end() logEnd {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return position{s.lastTerm, s.last}
+	return logEnd{s.cuts, s.last}
 }
 
 // GetLog implements raft.LogStore. The data belongs to the caller.
@@ -221,13 +263,14 @@ func (s *logStore) store(logs []*raft.Log, size int) error {
 	index := logs[0].Index
 
 	s.mu.Lock()
-	first, last, stored := s.first, s.last, max(s.last, s.overruled)
+	first, last, stored, cuts := s.first, s.last, max(s.last, s.overruled), s.cuts
 	s.mu.Unlock()
 	if first != 0 && (index < first || index > last+1) {
 		return fmt.Errorf("raftlog: entry %d does not connect to entries %d to %d", index, first, last)
 	}
 	if index <= stored {
-		if err := b.DeleteRange(logKey(s.group, index), logKey(s.group, stored+1), nil); err != nil {
+		cuts++
+		if err := s.cut(b, index, stored+1, cuts); err != nil {
 			return err
 		}
 	}
@@ -259,9 +302,17 @@ func (s *logStore) store(logs []*raft.Log, size int) error {
 	for _, l := range logs {
 		s.tail.append(l.Index, logKeySize+logValueSize(l))
 	}
-	last := logs[len(logs)-1]
-	s.last, s.lastTerm, s.overruled = last.Index, last.Term, 0
+	end := logs[len(logs)-1]
+	s.last, s.lastTerm, s.overruled, s.cuts = end.Index, end.Term, 0, cuts
 	return nil
+}
+
+// cut has b remove the entries from lo to before hi, and count that.
+func (s *logStore) cut(b *pebble.Batch, lo, hi, cuts uint64) error {
+	return errors.Join(
+		b.DeleteRange(logKey(s.group, lo), logKey(s.group, hi), nil),
+		b.Set(logKey(s.group, cutsIndex), encodeCuts(cuts), nil),
+	)
 }
 
 // write runs a write to one of the Pebbles. Pebble calls pebbleLogger.Fatalf for

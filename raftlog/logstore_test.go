@@ -122,7 +122,7 @@ func (m *logModel) checkTail(s *logStore) error {
 		return fmt.Errorf("the log counts %d bytes, there are %d", got, want)
 	}
 	for _, n := range []int64{0, 50 << 10, 100 << 10, 1 << 30} {
-		i := s.indexForTail(n)
+		i := s.tail.indexFor(n)
 		if m.last == 0 {
 			continue
 		}
@@ -193,13 +193,13 @@ func TestTruncationKeepsTail(t *testing.T) {
 func TestInstalledSnapshotAndLog(t *testing.T) {
 	for _, c := range []struct {
 		what        string
-		at          position
+		index, term uint64
 		first, last uint64
 	}{
-		{"same history", position{2, 15}, 1, 20},
-		{"end of the log", position{2, 20}, 1, 20},
-		{"another history", position{3, 15}, 0, 0},
-		{"far ahead", position{2, 21}, 0, 0},
+		{"same history", 15, 2, 1, 20},
+		{"end of the log", 20, 2, 1, 20},
+		{"another history", 15, 3, 0, 0},
+		{"far ahead", 21, 2, 0, 0},
 	} {
 		o := storeOptions(fastDir(t), vfs.NewMem())
 		n := mustOpen(t, o)
@@ -208,7 +208,7 @@ func TestInstalledSnapshotAndLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := newTestState()
-		s.at, s.term = c.at.index, c.at.term
+		s.at, s.term = c.index, c.term
 		if err := s.install(g.snaps); err != nil {
 			t.Fatal(err)
 		}

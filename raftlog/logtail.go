@@ -3,7 +3,6 @@ package raftlog
 import (
 	"encoding/binary"
 	"errors"
-	"math"
 	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -78,14 +77,6 @@ func (s *logStore) bytes() int64 {
 	return s.tail.bytes()
 }
 
-// indexForTail is the lowest index from which on the log holds at most n bytes,
-// to within tailStep; 0 if the log is empty.
-func (s *logStore) indexForTail(n int64) uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.tail.indexFor(n)
-}
-
 // DeleteRange implements raft.LogStore.
 //
 // A prefix goes when a snapshot holds it. raft would count the entries to keep
@@ -130,11 +121,13 @@ func (s *logStore) dropPrefixLocked(hi uint64) error {
 	if first == s.first {
 		return nil
 	}
-	if err := s.removeLocked(s.first, first); err != nil {
-		return err
+	err := s.n.write("log", func() error {
+		return s.n.log.DeleteRange(logKey(s.group, s.first), logKey(s.group, first), pebble.NoSync)
+	})
+	if err == nil {
+		s.first = first
 	}
-	s.first = first
-	return nil
+	return err
 }
 
 func (s *logStore) hideSuffixLocked(lo uint64) error {
@@ -178,23 +171,28 @@ func (s *logStore) cutLocked(index uint64) {
 // gap, and go. (raft keeps them, and with them the position it remembers as its
 // last; that one is beyond the snapshot only if this node had more uncommitted
 // entries than a leader keeps behind its snapshots. Groups have two in flight.)
-func (s *logStore) installed(at position) error {
+func (s *logStore) installed(index, term uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.first == 0 || s.first > at.index {
+	if s.first == 0 || s.first > index {
 		return nil
 	}
-	if at.index <= s.last {
-		term, err := s.termLocked(at.index)
-		if err != nil || term == at.term {
+	if index <= s.last {
+		ours, err := s.termLocked(index)
+		if err != nil || ours == term {
 			return err
 		}
 	}
-	if err := s.removeLocked(s.first, max(s.last, s.overruled)+1); err != nil {
+	b := s.n.log.NewBatch()
+	if err := s.cut(b, s.first, max(s.last, s.overruled)+1, s.cuts+1); err != nil {
 		return err
 	}
+	if err := s.n.write("log", func() error { return b.Commit(pebble.Sync) }); err != nil {
+		return err
+	}
+	s.cuts++
 	s.first, s.last, s.lastTerm, s.overruled, s.tail = 0, 0, 0, 0, logTail{}
-	return nil
+	return b.Close()
 }
 
 func (s *logStore) termLocked(index uint64) (uint64, error) {
@@ -205,14 +203,4 @@ func (s *logStore) termLocked(index uint64) (uint64, error) {
 	var l raft.Log
 	err = decodeLogValue(v, &l)
 	return l.Term, err
-}
-
-// removeLocked deletes the entries from lo to before hi, without a sync.
-func (s *logStore) removeLocked(lo, hi uint64) error {
-	if hi == math.MaxUint64 {
-		return errors.New("raftlog: index out of range")
-	}
-	return s.n.write("log", func() error {
-		return s.n.log.DeleteRange(logKey(s.group, lo), logKey(s.group, hi), pebble.NoSync)
-	})
 }

@@ -30,6 +30,8 @@ const (
 // errFailed is what every store answers once one of them has failed.
 var errFailed = errors.New("the node's disk has failed")
 
+var errClosing = errors.New("raftlog: the node is closing")
+
 // Options say where a node keeps its stores and how much they may hold. A field
 // that is zero gets its default; Dir and NodeID have none.
 type Options struct {
@@ -122,6 +124,8 @@ type Node struct {
 	bolt                  *raftboltdb.BoltStore
 	stalls                *stallWatch
 	disk                  *diskGuard
+	reclaimer             *reclaimer
+	flushed               chan struct{} // told when the log has flushed a memtable
 	snapshotTurn          chan struct{} // holds one token: the group that takes a snapshot has it
 
 	serving  atomic.Bool // Open has succeeded: a failure ends the process
@@ -153,6 +157,7 @@ func Open(o Options) (*Node, error) {
 		snapshotTurn: make(chan struct{}, 1),
 		running:      make(map[uint64]func()),
 		stores:       make(map[uint64]*groupStores),
+		flushed:      make(chan struct{}, 1),
 	}
 	n.snapshotTurn <- struct{}{}
 	err := n.openStores()
@@ -162,6 +167,7 @@ func Open(o Options) (*Node, error) {
 	}
 	n.stalls = startStallWatch(o.StallLimit, n.fail)
 	n.disk = startDiskGuard(o.FS, o.Dir, o.DiskReserve, o.Log)
+	n.reclaimer = startReclaimer(n, n.flushed)
 	return n, nil
 }
 
@@ -177,8 +183,8 @@ func (n *Node) openStores() error {
 	}
 	var logErr, snapErr error
 	var both sync.WaitGroup
-	both.Go(func() { n.log, n.logSynced, logErr = n.openPebble("log", logPebble(n.opts.memTable)) })
-	both.Go(func() { n.snap, n.snapSynced, snapErr = n.openPebble("snap", snapPebble()) })
+	both.Go(func() { n.log, n.logSynced, logErr = n.openPebble("log", logPebble(n.opts.memTable), n.flushed) })
+	both.Go(func() { n.snap, n.snapSynced, snapErr = n.openPebble("snap", snapPebble(), nil) })
 	both.Wait()
 	if err := errors.Join(logErr, snapErr); err != nil {
 		return err
@@ -215,7 +221,7 @@ func (n *Node) attach(group uint64, stop func()) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closing {
-		return errors.New("raftlog: the node is closing")
+		return errClosing
 	}
 	if n.running[group] != nil {
 		return fmt.Errorf("raftlog: group %d runs already", group)
@@ -239,6 +245,9 @@ func (n *Node) openGroupStores(group uint64) (*logStore, *stableStore, *snapshot
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.closing {
+		return nil, nil, nil, errClosing
+	}
 	if g := n.stores[group]; g != nil {
 		return g.logs, g.stable, g.snaps, nil
 	}
@@ -291,6 +300,7 @@ func (n *Node) Close() error {
 	}
 	stopped.Wait()
 
+	n.reclaimer.stop()
 	n.stalls.stop()
 	n.disk.stop()
 	var err error

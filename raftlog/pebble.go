@@ -25,6 +25,7 @@ const (
 
 	logMemTable  = 64 << 20
 	snapMemTable = 16 << 20
+	memTables    = 3 // at most, before writers wait; Pebble keeps one WAL more than that for reuse
 
 	boltFile    = "raft.db"
 	boltTimeout = time.Second // for another process to let go of the file
@@ -35,16 +36,14 @@ const (
 func logPebble(memTable uint64) *pebble.Options {
 	o := &pebble.Options{
 		MemTableSize:                memTable,
-		MemTableStopWritesThreshold: 4,
-		// A flushed table is mostly dead by the time the next few are written.
-		// Waiting for range tombstones to drop whole tables is cheaper than
-		// merging them first.
-		L0CompactionThreshold: 8,
-		L0StopWritesThreshold: 64,
-		LBaseMaxBytes:         512 << 20,
+		MemTableStopWritesThreshold: memTables,
+		// Tables are to live and die in L0, see reclaimer: keys only grow, so there
+		// is nothing to merge.
+		L0CompactionThreshold:     16,
+		L0StopWritesThreshold:     128,
+		L0CompactionFileThreshold: 2_000,
 	}
-	o.TargetFileSizes[0] = 8 << 20
-	o.Experimental.EnableDeleteOnlyCompactionExcises = func() bool { return true }
+	o.TargetFileSizes[0] = int64(memTable) / 8
 	return o
 }
 
@@ -52,15 +51,16 @@ func logPebble(memTable uint64) *pebble.Options {
 func snapPebble() *pebble.Options {
 	return &pebble.Options{
 		MemTableSize:                snapMemTable,
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: memTables,
 		// Snapshots are written in the background. Handing them to the disk bit by
 		// bit keeps the log's syncs from queueing behind one big write.
 		WALBytesPerSync: 512 << 10,
 	}
 }
 
-// openPebble opens one of the node's two Pebbles under a syncedFS.
-func (n *Node) openPebble(name string, o *pebble.Options) (*pebble.DB, *syncedFS, error) {
+// openPebble opens one of the node's two Pebbles under a syncedFS. flushed, if
+// not nil, is told of flushes.
+func (n *Node) openPebble(name string, o *pebble.Options, flushed chan<- struct{}) (*pebble.DB, *syncedFS, error) {
 	dir := n.path(name)
 	fs, err := openSyncedFS(n.opts.FS, dir, n.path(name+".synced"), func(what string, err error) {
 		n.fail(fmt.Sprintf("%s failed: %v", what, err))
@@ -81,8 +81,14 @@ func (n *Node) openPebble(name string, o *pebble.Options) (*pebble.DB, *syncedFS
 				n.fail(fmt.Sprintf("writing to %s failed: %v", dir, err))
 			}
 		},
+		FlushEnd: func(pebble.FlushInfo) {
+			select {
+			case flushed <- struct{}{}:
+			default: // it is told already, or nobody listens
+			}
+		},
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
-			n.fail(fmt.Sprintf("%s is damaged: %v", dir, i))
+			n.fail(fmt.Sprintf("%s is damaged: %v; %s", dir, i, startOver(n.opts.Dir)))
 		},
 	}
 	var db *pebble.DB

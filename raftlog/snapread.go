@@ -116,7 +116,8 @@ func (r *snapshotReader) step() bool {
 
 // broken is a snapshot that cannot be read back.
 func (r *snapshotReader) broken(err error) error {
-	return fmt.Errorf("snapshot %s of group %d in %s: %w", r.state.id(), r.s.group, r.s.n.path("snap"), err)
+	n := r.s.n
+	return fmt.Errorf("snapshot %s of group %d in %s: %w; %s", r.state.id(), r.s.group, n.path("snap"), err, startOver(n.opts.Dir))
 }
 
 // Close implements io.Closer.

@@ -59,14 +59,14 @@ type snapshotMeta struct {
 	configurationIndex uint64
 	stream             snapshotHeader // as the state machine knows them
 	rowsHash           uint64
-	logEnd             position // of the log when it was taken; zero if it was installed
+	logEnd             logEnd // of the log at that time
 }
 
 const snapshotFormat = 1
 
 func (m *snapshotMeta) encode() []byte {
 	b := []byte{snapshotFormat}
-	for _, u := range []uint64{m.gen, m.index, m.term, m.configurationIndex, m.rowsHash, m.logEnd.term, m.logEnd.index} {
+	for _, u := range []uint64{m.gen, m.index, m.term, m.configurationIndex, m.rowsHash, m.logEnd.cuts, m.logEnd.index} {
 		b = binary.LittleEndian.AppendUint64(b, u)
 	}
 	b = m.stream.append(b)
@@ -89,7 +89,7 @@ func decodeSnapshotMeta(b []byte) (*snapshotMeta, error) {
 		configuration:      raft.DecodeConfiguration(b[fixed:]),
 		configurationIndex: u(3),
 		rowsHash:           u(4),
-		logEnd:             position{u(5), u(6)},
+		logEnd:             logEnd{u(5), u(6)},
 		stream:             stream,
 	}, nil
 }
@@ -162,7 +162,7 @@ func openSnapshotStore(n *Node, group uint64, logs *logStore) (*snapshotStore, e
 	}
 	logs.pinned = s.pinned
 	if m != nil {
-		err = logs.installed(position{m.term, m.index}) // again, if a crash came between
+		err = logs.installed(m.index, m.term) // again, if a crash came between
 	}
 	return s, err
 }

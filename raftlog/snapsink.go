@@ -187,16 +187,14 @@ func (k *snapshotSink) Close() error {
 		err = nil
 	}
 	if err == nil {
-		if k.in == nil {
-			k.meta.logEnd = k.s.logs.end()
-		}
+		k.meta.logEnd = k.s.logs.end()
 		err = k.s.commit(k)
 	}
 	if err != nil {
 		return errors.Join(err, k.s.discard(k))
 	}
 	if k.in != nil {
-		return k.s.logs.installed(position{k.meta.term, k.meta.index})
+		return k.s.logs.installed(k.meta.index, k.meta.term)
 	}
 	return nil
 }

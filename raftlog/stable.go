@@ -47,7 +47,7 @@ type vote struct {
 	term      uint64 // 0: the group has not begun
 	cast      bool
 	candidate []byte // who got the vote of this term, if cast
-	logEnd    position
+	logEnd    logEnd
 	snapIndex uint64
 }
 
@@ -58,7 +58,7 @@ func (v vote) encode() []byte {
 	if v.cast {
 		b[1] = 1
 	}
-	for _, u := range []uint64{v.term, v.logEnd.term, v.logEnd.index, v.snapIndex} {
+	for _, u := range []uint64{v.term, v.logEnd.cuts, v.logEnd.index, v.snapIndex} {
 		b = binary.LittleEndian.AppendUint64(b, u)
 	}
 	return seal(append(b, v.candidate...))
@@ -73,7 +73,7 @@ func decodeVote(b []byte) (*vote, error) {
 	return &vote{
 		cast:      b[1] == 1,
 		term:      u(0),
-		logEnd:    position{u(1), u(2)},
+		logEnd:    logEnd{u(1), u(2)},
 		snapIndex: u(3),
 		candidate: bytes.Clone(b[34:]),
 	}, nil
@@ -171,14 +171,14 @@ func (s *stableStore) Set(key, val []byte) error {
 func (s *stableStore) mark() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	logEnd, snapIndex := s.others()
-	if s.vote.term == 0 || s.vote.logEnd == logEnd && s.vote.snapIndex == snapIndex {
+	end, snapIndex := s.others()
+	if s.vote.term == 0 || s.vote.logEnd == end && s.vote.snapIndex == snapIndex {
 		return nil
 	}
 	return s.writeLocked(s.vote)
 }
 
-func (s *stableStore) others() (logEnd position, snapIndex uint64) {
+func (s *stableStore) others() (end logEnd, snapIndex uint64) {
 	return s.logs.end(), s.snaps.index()
 }
 

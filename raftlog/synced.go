@@ -32,6 +32,7 @@ import (
 // Pebble has several answers to that, some of them panics and some a retry.
 type syncedFS struct {
 	vfs.FS
+	dir    string
 	failed func(what string, err error)
 	note   vfs.File
 
@@ -65,12 +66,12 @@ func fileKindOf(base string) (kind fileKind, num uint64, ok bool) {
 // openSyncedFS checks the directory against the note, if there is one, and goes
 // on with it.
 func openSyncedFS(fs vfs.FS, dir, note string, failed func(what string, err error)) (*syncedFS, error) {
-	s := &syncedFS{FS: fs, failed: failed}
+	s := &syncedFS{FS: fs, dir: dir, failed: failed}
 	if err := s.load(note); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", note, err)
 	}
 	for kind, mark := range s.marks {
-		if err := s.check(dir, fileKind(kind), mark); err != nil {
+		if err := s.check(fileKind(kind), mark); err != nil {
 			return nil, err
 		}
 	}
@@ -112,11 +113,11 @@ func (s *syncedFS) load(note string) error {
 }
 
 // check makes sure that what was synced of a file is there.
-func (s *syncedFS) check(dir string, kind fileKind, mark syncMark) error {
+func (s *syncedFS) check(kind fileKind, mark syncMark) error {
 	if mark.synced == 0 {
 		return nil
 	}
-	names, err := s.FS.List(dir)
+	names, err := s.FS.List(s.dir)
 	if oserror.IsNotExist(err) {
 		return nil // its card will be missing too
 	}
@@ -131,11 +132,11 @@ func (s *syncedFS) check(dir string, kind fileKind, mark syncMark) error {
 		}
 		newer = newer || num > mark.num
 		if num == mark.num {
-			path := s.FS.PathJoin(dir, name)
+			path := s.FS.PathJoin(s.dir, name)
 			at, err := checkChunks(s.FS, path, uint32(num), mark.synced)
 			if err != nil {
 				return fmt.Errorf("%s is damaged at byte %d, of %d that the disk had confirmed: %w; %s",
-					path, at, mark.synced, err, startOver(s.FS.PathDir(dir)))
+					path, at, mark.synced, err, startOver(s.FS.PathDir(s.dir)))
 			}
 			return nil
 		}
@@ -143,7 +144,7 @@ func (s *syncedFS) check(dir string, kind fileKind, mark syncMark) error {
 	// A WAL's name is durable before anything is written to it, a manifest's only
 	// after it was synced.
 	if kind == walFile && !newer {
-		return fmt.Errorf("%s has lost its newest log file, number %d; %s", dir, mark.num, startOver(s.FS.PathDir(dir)))
+		return fmt.Errorf("%s has lost its newest log file, number %d; %s", s.dir, mark.num, startOver(s.FS.PathDir(s.dir)))
 	}
 	return nil
 }

@@ -84,8 +84,8 @@ func lastIn(t *testing.T, fs vfs.FS, dir string) (index uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	_, last, err := logEnds(db, 1)
-	return last.index, errors.Join(err, db.Close())
+	_, _, end, err := logEnds(db, 1)
+	return end.index, errors.Join(err, db.Close())
 }
 
 // TestDamagedWAL flips a bit somewhere in what was synced of the newest WAL, or

@@ -1,10 +1,15 @@
 package raftlog
 
-import "github.com/cockroachdb/pebble/v2/vfs"
+import (
+	"strings"
 
-// told tells of an operation that failed and returns its error.
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// told tells of an operation in the directory that failed, and returns its
+// error. Copies to elsewhere may fail, and links: Pebble copies then.
 func (s *syncedFS) told(what, name string, err error) error {
-	if err != nil {
+	if err != nil && s.holds(name) {
 		s.failed(what+" "+name, err)
 	}
 	return err
@@ -39,10 +44,7 @@ func (s *syncedFS) Rename(old, name string) error {
 	return s.told("renaming", old, s.FS.Rename(old, name))
 }
 
-// Link implements vfs.FS.
-func (s *syncedFS) Link(old, name string) error {
-	return s.told("linking", old, s.FS.Link(old, name))
-}
+func (s *syncedFS) holds(name string) bool { return strings.HasPrefix(name, s.dir) }
 
 // Unwrap implements vfs.FS.
 func (s *syncedFS) Unwrap() vfs.FS { return s.FS }
@@ -52,7 +54,7 @@ func (s *syncedFS) watch(f vfs.File, name string, err error) (vfs.File, error) {
 		return nil, err
 	}
 	kind, num, ok := fileKindOf(s.FS.PathBase(name))
-	return &syncedFile{File: f, fs: s, name: name, noted: ok, kind: kind, num: num}, nil
+	return &syncedFile{File: f, fs: s, name: name, noted: ok && s.holds(name), kind: kind, num: num}, nil
 }
 
 // A syncedFile is a file under a syncedFS. Like any vfs.File it is written and
