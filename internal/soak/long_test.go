@@ -33,6 +33,12 @@ func TestSoakExpiryBurst(t *testing.T) {
 // The longest pauses are longer than a disk may take for a write.
 func TestSoakPause(t *testing.T) {
 	testPauses(t, pausePlan{
-		rounds: scaled(t, 30), ballast: 100_000, timed: 2_000, min: time.Second, max: 8 * time.Second, snapBytes: "1048576",
+		rounds: scaled(t, 30), ballast: 100_000, timed: 2_000, min: time.Second, max: 8 * time.Second, snapBytes: "262144",
 	})
+}
+
+// A million live holds in a thousand events, and up to 48 MiB of log in each
+// shard: a snapshot is due after 56 to 72.
+func TestSoakRestart(t *testing.T) {
+	testRestart(t, restartPlan{events: scaled(t, 1_000), holds: 1_000, pump: 48 << 20, limit: 5 * time.Second})
 }

@@ -28,6 +28,7 @@ type pausePlan struct {
 
 const (
 	pauseShards = 4
+	changers    = 4                // of each event of the ballast
 	dumpWait    = 20 * time.Second // for a snapshot to be under way
 )
 
@@ -79,24 +80,27 @@ type pauses struct {
 	inSnapshot int
 }
 
-// keepChanging makes a small change in every event of the ballast again and
-// again, so that each snapshot has all of them to write.
+// keepChanging makes small changes in every event of the ballast again and again,
+// so that each snapshot has all of them to write.
 func (p *pauses) keepChanging(t *testing.T) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var work sync.WaitGroup
 	for _, h := range p.ballast {
-		work.Go(func() {
-			for ctx.Err() == nil {
-				hold, err := h.event.Hold(t.Context(), client.HoldRequest{Seats: []wire.SeatID{wire.SeatID(p.plan.ballast)}})
-				if err == nil {
-					err = hold.Release(t.Context())
+		for i := range changers {
+			seats := []wire.SeatID{wire.SeatID(p.plan.ballast + i)}
+			work.Go(func() {
+				for ctx.Err() == nil {
+					hold, err := h.event.Hold(t.Context(), client.HoldRequest{Seats: seats})
+					if err == nil {
+						err = hold.Release(t.Context())
+					}
+					if err != nil {
+						t.Errorf("change of %s: %v", h.event.Key(), err)
+						return
+					}
 				}
-				if err != nil {
-					t.Errorf("change of %s: %v", h.event.Key(), err)
-					return
-				}
-			}
-		})
+			})
+		}
 	}
 	return func() {
 		cancel()

@@ -18,3 +18,7 @@ func TestPause(t *testing.T) {
 		rounds: 2, ballast: 10_000, timed: 500, min: 500 * time.Millisecond, max: time.Second, snapBytes: "65536",
 	})
 }
+
+func TestRestart(t *testing.T) {
+	testRestart(t, restartPlan{events: 40, holds: 50, pump: 1 << 20})
+}

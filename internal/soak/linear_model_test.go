@@ -1,0 +1,502 @@
+package soak
+
+import (
+	"fmt"
+	"hash/maphash"
+	"math"
+	"strings"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/usher-seats/usher/wire"
+)
+
+// quartetSeats is how many seats are checked together: enough for operations on
+// several to conflict in part, and few enough for the search.
+const quartetSeats = 4
+
+// forever is when an act has ended that nobody got an answer to: it may have its
+// effect at any later time, or never.
+const forever = math.MaxInt64
+
+// An act is something that was asked about a quartet, and the answer. Whoever
+// asks owns it until it is recorded; then it is immutable.
+type act struct {
+	kind     wire.Kind   // 0: the end, after which nothing happens
+	order    int         // which hold of the quartet it is about; unused in maps
+	deadline wire.Millis // 0: none, or only the client library knows
+	logged   bool        // the answer surely came from the log, not from an early look
+	forged   bool        // quoted a fence that is not the hold's
+
+	who       int   // for the story only
+	call, ret int64 // nanoseconds since the history began
+
+	known      bool // there was an answer, and this is what it said
+	status     wire.Status
+	now        wire.Millis // stamp of the decision; 0: was not told
+	fence      wire.Fence  // 0: was not told
+	until      wire.Millis // deadline of the hold; 0: was not told
+	seats      uint8       // named as lost, by bit in the quartet; of a hold that was read: held
+	booked     uint8
+	state      wire.HoldState
+	reacquired bool
+	version    wire.Version                 // of a map
+	seen       [quartetSeats]wire.SeatState // in a map
+}
+
+// A stamp is when something was decided, if anybody was told.
+type stamp struct {
+	sure bool // it did happen
+	now  wire.Millis
+}
+
+// A verdict is what is known of a hold when all is over. A shard that keeps its
+// promises says all of it once: whoever asks again gets the same.
+type verdict struct {
+	mask uint8 // seats asked for, by bit in the quartet
+
+	granted stamp
+	fence   wire.Fence
+	until   wire.Millis // 0: unknown, which is as good as never
+
+	rejected stamp // in the log, and so for ever
+	lost     uint8
+
+	confirmed, released stamp
+	reacquired          bool
+	missed              stamp // confirmed too late
+	missing             uint8
+}
+
+// judge gathers the verdicts from all answers about a quartet whose orders want
+// the seats in masks. An error is two answers that cannot both be true.
+func judge(masks []uint8, acts []*act) ([]verdict, error) {
+	verdicts := make([]verdict, len(masks))
+	for i, m := range masks {
+		verdicts[i].mask = m
+	}
+	for _, a := range acts {
+		if a.known && a.kind != wire.KindMap && a.kind != 0 {
+			if err := verdicts[a.order].hear(a); err != nil {
+				return nil, fmt.Errorf("order %d was answered twice and not the same: %w", a.order, err)
+			}
+		}
+	}
+	for i := range verdicts {
+		if v := &verdicts[i]; v.granted.sure && v.rejected.sure {
+			return nil, fmt.Errorf("order %d was granted and rejected by the log", i)
+		}
+	}
+	return verdicts, nil
+}
+
+func (v *verdict) hear(a *act) error {
+	switch {
+	case a.kind == wire.KindHold && a.status == wire.StatusOK:
+		return firstOf(same(&v.fence, a.fence), same(&v.until, a.until), v.granted.hear(a.now))
+	case a.kind == wire.KindHold && a.status == wire.StatusTaken && a.logged:
+		return firstOf(same(&v.lost, a.seats), v.rejected.hear(a.now))
+	case a.kind == wire.KindGetHold && a.status == wire.StatusOK:
+		v.reacquired = v.reacquired || a.reacquired
+		v.missed.sure = v.missed.sure || a.state == wire.StateLost
+		return firstOf(same(&v.fence, a.fence), v.granted.hear(0))
+	case a.kind == wire.KindConfirm && a.status == wire.StatusOK:
+		if v.confirmed.sure && v.reacquired != a.reacquired {
+			return fmt.Errorf("confirmed, reacquired: %v and %v", v.reacquired, a.reacquired)
+		}
+		v.reacquired = a.reacquired
+		return v.confirmed.hear(a.now)
+	case a.kind == wire.KindRelease && a.status == wire.StatusOK:
+		return v.released.hear(a.now)
+	case a.status == wire.StatusLost:
+		return firstOf(same(&v.missing, a.seats), v.missed.hear(a.now))
+	}
+	return nil
+}
+
+func (s *stamp) hear(now wire.Millis) error {
+	s.sure = true
+	return same(&s.now, now)
+}
+
+// same notes what was told, if it was, and compares it with what had been.
+func same[T ~uint8 | ~int64 | ~uint64](known *T, told T) error {
+	if *known != 0 && told != 0 && *known != told {
+		return fmt.Errorf("%d and %d", *known, told)
+	}
+	if told != 0 {
+		*known = told
+	}
+	return nil
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The phases of a hold in the model.
+const (
+	unborn byte = iota
+	refused
+	held
+	booked
+	released
+	expired
+	missed
+	cancelled
+)
+
+var phaseOf = map[wire.HoldState]byte{
+	wire.StateHeld: held, wire.StateBooked: booked, wire.StateReleased: released,
+	wire.StateExpired: expired, wire.StateLost: missed, wire.StateCancelled: cancelled,
+}
+
+// A scene is the state of a quartet at a moment of the history. Comparable.
+type scene struct {
+	now   wire.Millis         // shard time has reached it
+	fence wire.Fence          // so has the event's version
+	owner [quartetSeats]int16 // order that has the seat, from 1; 0: free
+	phase string              // by order
+	over  bool
+}
+
+// A quartetModel is what a quartet may do, one act after the other. Time is part
+// of it: stamps never run backwards, a hold has its seats before its deadline and
+// has not from there on. Where an act tells its stamp, expiry is exact. Where it
+// does not, time has passed as far as the answer needs, and no further: what is
+// possible later is then possible still.
+type quartetModel struct{ verdicts []verdict }
+
+func (m quartetModel) model() porcupine.Model {
+	seed := maphash.MakeSeed()
+	return porcupine.Model{
+		Init: func() any { return scene{phase: strings.Repeat(string(unborn), len(m.verdicts))} },
+		Step: func(state, input, _ any) (bool, any) {
+			s := state.(scene)
+			ok := m.step(&s, input.(*act))
+			return ok, s
+		},
+		Equal:             func(a, b any) bool { return a.(scene) == b.(scene) },
+		Hash:              func(s any) uint64 { return maphash.Comparable(seed, s.(scene)) },
+		DescribeOperation: func(input, _ any) string { return input.(*act).String() },
+	}
+}
+
+// step lets an act happen in s, and reports whether its answer is possible.
+func (m quartetModel) step(s *scene, a *act) bool {
+	switch {
+	case a.kind == 0:
+		s.over = true
+		return true
+	case !a.known:
+		// Without an effect it never happened, and that is told apart at the end
+		// only: the search would try it everywhere.
+		return s.over || m.effect(s, a)
+	case a.kind == wire.KindHold:
+		return m.hold(s, a)
+	case a.kind == wire.KindGetHold:
+		return m.getHold(s, a)
+	case a.kind == wire.KindMap:
+		return m.seeMap(s, a)
+	}
+	return m.onHold(s, a)
+}
+
+// pass lets time pass until now, if that is known.
+func (m quartetModel) pass(s *scene, now wire.Millis) bool {
+	if now == 0 {
+		return true
+	}
+	if now < s.now {
+		return false
+	}
+	s.now = now
+	for _, o := range s.owner {
+		if o == 0 || s.phase[o-1] != held {
+			continue
+		}
+		if until := m.verdicts[o-1].until; until != 0 && until <= now {
+			m.end(s, int(o-1), expired)
+		}
+	}
+	return true
+}
+
+// passFor lets time pass until no hold has the seats in mask any more.
+func (m quartetModel) passFor(s *scene, mask uint8) bool {
+	until := s.now
+	for seat, o := range s.owner {
+		if o == 0 || mask>>seat&1 == 0 {
+			continue
+		}
+		if s.phase[o-1] != held || m.verdicts[o-1].until == 0 {
+			return false
+		}
+		until = max(until, m.verdicts[o-1].until)
+	}
+	return m.pass(s, until)
+}
+
+func (s *scene) taken() (mask uint8) {
+	for seat, o := range s.owner {
+		if o != 0 {
+			mask |= 1 << seat
+		}
+	}
+	return mask
+}
+
+func (s *scene) set(order int, phase byte) {
+	s.phase = s.phase[:order] + string([]byte{phase}) + s.phase[order+1:]
+}
+
+// end takes a hold's seats away.
+func (m quartetModel) end(s *scene, order int, phase byte) {
+	for seat, o := range s.owner {
+		if int(o) == order+1 {
+			s.owner[seat] = 0
+		}
+	}
+	s.set(order, phase)
+}
+
+// begin gives a hold its seats.
+func (m quartetModel) begin(s *scene, order int, phase byte) bool {
+	mask := m.verdicts[order].mask
+	if s.taken()&mask != 0 {
+		return false
+	}
+	for seat := range s.owner {
+		if mask>>seat&1 != 0 {
+			s.owner[seat] = int16(order + 1)
+		}
+	}
+	s.set(order, phase)
+	return true
+}
+
+// inTime reports whether something decided at now may have been asked by a.
+func (a *act) inTime(now wire.Millis) bool { return a.deadline == 0 || now <= a.deadline }
+
+// grant is a hold that gets its seats, now.
+func (m quartetModel) grant(s *scene, a *act) bool {
+	v := &m.verdicts[a.order]
+	if !v.granted.sure || !a.inTime(v.granted.now) || v.fence != 0 && v.fence <= s.fence || !m.pass(s, v.granted.now) {
+		return false
+	}
+	s.fence = max(s.fence, v.fence)
+	return m.begin(s, a.order, held)
+}
+
+// reject is a hold that the log refuses, now.
+func (m quartetModel) reject(s *scene, a *act) bool {
+	v := &m.verdicts[a.order]
+	if !v.rejected.sure || !a.inTime(v.rejected.now) || !m.pass(s, v.rejected.now) || s.taken()&v.mask != v.lost {
+		return false
+	}
+	s.set(a.order, refused)
+	return true
+}
+
+func (m quartetModel) hold(s *scene, a *act) bool {
+	v := &m.verdicts[a.order]
+	phase := s.phase[a.order]
+	switch a.status {
+	case wire.StatusOK:
+		return phase != refused && (phase != unborn || m.grant(s, a))
+	case wire.StatusLate:
+		return phase == unborn && a.deadline != 0 && a.now > a.deadline && m.pass(s, a.now)
+	case wire.StatusTaken:
+		repeat := v.rejected.sure && a.seats == v.lost && (a.now == v.rejected.now || a.now == 0)
+		if phase == refused {
+			return repeat
+		}
+		if phase != unborn {
+			return false
+		}
+		before := *s
+		if repeat && m.reject(s, a) {
+			return true
+		}
+		*s = before
+		// The early look: true at one moment, remembered by nobody.
+		return !a.logged && m.passFor(s, v.mask&^a.seats) && s.taken()&v.mask == a.seats
+	}
+	return false
+}
+
+func (m quartetModel) getHold(s *scene, a *act) bool {
+	if !m.pass(s, a.now) {
+		return false
+	}
+	v, phase := &m.verdicts[a.order], s.phase[a.order]
+	if a.status == wire.StatusUnknownHold {
+		return phase == unborn || phase == refused
+	}
+	var has, sold uint8
+	switch phase {
+	case held:
+		has = v.mask
+	case booked:
+		sold = v.mask
+	}
+	if phase == held && v.until != 0 && a.until != v.until {
+		return false
+	}
+	return a.status == wire.StatusOK && phase == phaseOf[a.state] && a.seats == has && a.booked == sold
+}
+
+func (m quartetModel) seeMap(s *scene, a *act) bool {
+	if !m.pass(s, a.now) || a.version < s.fence {
+		return false
+	}
+	s.fence = a.version
+	for seat, o := range s.owner {
+		want := wire.SeatFree
+		switch {
+		case o == 0:
+		case s.phase[o-1] == booked:
+			want = wire.SeatBooked
+		default:
+			want = wire.SeatHeld
+		}
+		if a.seen[seat] != want {
+			return false
+		}
+	}
+	return a.status == wire.StatusOK
+}
+
+// onHold is confirm, release or cancel.
+func (m quartetModel) onHold(s *scene, a *act) bool {
+	v, phase := &m.verdicts[a.order], s.phase[a.order]
+	if a.forged && phase != unborn && phase != refused {
+		return a.status == wire.StatusFenceMismatch
+	}
+	switch a.status {
+	case wire.StatusUnknownHold:
+		return phase == unborn || phase == refused
+	case wire.StatusCancelled:
+		return phase == cancelled
+	case wire.StatusReleased:
+		return phase == released && a.kind == wire.KindConfirm
+	case wire.StatusBooked:
+		return phase == booked && a.kind == wire.KindRelease
+	case wire.StatusNotBooked:
+		return a.kind == wire.KindCancel && phase != unborn && phase != refused && phase != booked && phase != cancelled
+	case wire.StatusLate:
+		open := phase == held || phase == expired && a.kind == wire.KindConfirm || a.kind == wire.KindCancel
+		return open && a.deadline != 0 && a.now > a.deadline && m.pass(s, a.now)
+	case wire.StatusExpired:
+		return a.kind == wire.KindRelease && (phase == expired || phase == held && m.passFor(s, v.mask))
+	case wire.StatusLost:
+		return a.kind != wire.KindCancel && (phase == missed || a.kind == wire.KindConfirm && m.effect(s, a) && s.phase[a.order] == missed)
+	case wire.StatusOK:
+		return m.done(s, a)
+	}
+	return false
+}
+
+// done is an act on a hold that was done, now or before.
+func (m quartetModel) done(s *scene, a *act) bool {
+	switch phase := s.phase[a.order]; {
+	case a.kind == wire.KindConfirm && phase == booked, a.kind == wire.KindRelease && phase == released:
+		return true // again; that it says the same is part of the verdict
+	case a.kind == wire.KindCancel:
+		return phase == booked && a.inTime(a.now) && m.pass(s, a.now) && m.effect(s, a)
+	}
+	was := s.phase[a.order]
+	return m.effect(s, a) && s.phase[a.order] != was && s.phase[a.order] != missed
+}
+
+// effect does what an act does, if it can do it now.
+func (m quartetModel) effect(s *scene, a *act) bool {
+	v, phase := &m.verdicts[a.order], s.phase[a.order]
+	switch {
+	case a.forged || !a.inTime(s.now):
+		return false
+	case a.kind == wire.KindHold && phase == unborn:
+		return v.granted.sure && m.grant(s, a) || v.rejected.sure && m.reject(s, a)
+	case a.kind == wire.KindRelease && phase == held:
+		if !a.inTime(v.released.now) || !m.pass(s, v.released.now) || s.phase[a.order] != held {
+			return false
+		}
+		m.end(s, a.order, released)
+		return true
+	case a.kind == wire.KindCancel && phase == booked:
+		m.end(s, a.order, cancelled)
+		return true
+	case a.kind == wire.KindConfirm && (phase == held || phase == expired):
+		return m.confirm(s, a)
+	}
+	return false
+}
+
+// confirm books a hold that is held, or has expired and is granted anew, or is
+// lost for ever.
+func (m quartetModel) confirm(s *scene, a *act) bool {
+	v := &m.verdicts[a.order]
+	late := v.missed.sure || v.reacquired
+	at := v.confirmed
+	if v.missed.sure {
+		at = v.missed
+	}
+	if !a.inTime(at.now) || !m.pass(s, at.now) {
+		return false
+	}
+	if late && s.phase[a.order] == held && !m.passFor(s, v.mask) {
+		return false
+	}
+	switch phase := s.phase[a.order]; {
+	case !late:
+		if phase != held {
+			return false
+		}
+		s.set(a.order, booked)
+		return true
+	case phase != expired:
+		return false
+	case v.missed.sure:
+		taken := s.taken() & v.mask
+		s.set(a.order, missed)
+		return taken != 0 && (v.missing == 0 || taken == v.missing)
+	}
+	return (at.now != 0 || m.passFor(s, v.mask)) && m.begin(s, a.order, booked)
+}
+
+func (a *act) String() string {
+	var b strings.Builder
+	switch a.kind {
+	case 0:
+		return "the end"
+	case wire.KindMap:
+		fmt.Fprintf(&b, "%8.3f–%.3f ms [%d] map", float64(a.call)/1e6, float64(a.ret)/1e6, a.who)
+	default:
+		names := map[wire.Kind]string{
+			wire.KindHold: "hold", wire.KindConfirm: "confirm", wire.KindRelease: "release",
+			wire.KindCancel: "cancel", wire.KindGetHold: "get",
+		}
+		fmt.Fprintf(&b, "%8.3f–%.3f ms [%d] %s order %d", float64(a.call)/1e6, float64(a.ret)/1e6, a.who, names[a.kind], a.order)
+	}
+	if a.logged {
+		b.WriteString(" logged")
+	}
+	if a.forged {
+		b.WriteString(" forged")
+	}
+	if a.deadline != 0 {
+		fmt.Fprintf(&b, " by %d", a.deadline)
+	}
+	if !a.known {
+		b.WriteString(": nobody knows")
+		return b.String()
+	}
+	fmt.Fprintf(&b, ": %v at %d fence %x until %d seats %04b booked %04b %v reacquired %v version %x %v",
+		a.status, a.now, uint64(a.fence), a.until, a.seats, a.booked, a.state, a.reacquired, uint64(a.version), a.seen)
+	return b.String()
+}
