@@ -89,6 +89,23 @@
 // A restore builds a fresh state machine aside, verifies the stream and the
 // state, and only then puts it in the old one's place.
 //
+// # On disk
+//
+// A Node has three stores in its directory, each for all groups:
+//
+//	log/     a Pebble: entries by group and index. One WAL, so groups that store
+//	         at the same time share a sync.
+//	snap/    a Pebble: per group the parts of its last snapshot
+//	raft.db  a bolt file: per group one record with term and vote
+//
+// What raft is told is on disk is on disk. A disk that fails, or hangs, ends the
+// process through Options.Fatal before anything more is acknowledged; damage to
+// what was synced, and stores that do not belong together, keep it from starting.
+// docs/decisions/log-store.md has formats, reasons and measurements.
+//
+// Truncation counts bytes, not entries: a group keeps TrailingLogBytes behind its
+// last snapshot, and as much as a snapshot on its way to a follower needs.
+//
 // # What it is not
 //
 // It does not decide who the voters are after a group has begun, nor move

@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -78,4 +79,56 @@ func benchStores(b *testing.B, groups, size int, open func(group uint64) (raft.L
 	}
 	wg.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+}
+
+// BenchmarkSnapshot stores and reads 100 MB of state in 1,000 parts that pack to
+// about half.
+//
+//	go test -run '^$' -bench Snapshot ./raftlog
+func BenchmarkSnapshot(b *testing.B) {
+	const parts, size = 1_000, 100_000
+	n, err := Open(Options{Dir: b.TempDir(), NodeID: "n1", Log: quiet()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer n.Close()
+	_, _, snaps, err := n.openGroupStores(1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := newTestState()
+	for id := range uint64(parts) {
+		s.set(id, append(testEntry(id, 1, size/2).Data, make([]byte, size/2)...))
+	}
+	change := func(b *testing.B, changed uint64) {
+		b.SetBytes(int64(changed * size))
+		for b.Loop() {
+			s.at++
+			for id := range changed {
+				s.changed[(s.at*changed+id)%parts] = s.at
+			}
+			if err := s.take(snaps); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("all parts", func(b *testing.B) { change(b, parts) })
+	b.Run("one part in a hundred", func(b *testing.B) { change(b, parts/100) })
+	b.Run("read", func(b *testing.B) {
+		b.SetBytes(parts * size)
+		for b.Loop() {
+			list, err := snaps.List()
+			if err != nil {
+				b.Fatal(err)
+			}
+			_, r, err := snaps.Open(list[0].ID)
+			if err != nil {
+				b.Fatal(err)
+			}
+			err = readSnapshot(r, func(snapshotHeader) error { return nil }, func(uint64, []byte) error { return nil })
+			if err := errors.Join(err, r.Close()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
