@@ -213,6 +213,13 @@ func TestDiskLow(t *testing.T) {
 	}
 	mustClose(t, n)
 
+	o.Dir, o.FS, o.DiskReserve = fastDir(t), nil, 1<<62 // more than this machine has
+	n = mustOpen(t, o)
+	if !n.DiskLow() {
+		t.Error("no disk is that large")
+	}
+	mustClose(t, n)
+
 	synctest.Test(t, func(t *testing.T) {
 		g := startDiskGuard(mem, o.Dir, 1_000, quiet())
 		defer g.stop()
