@@ -20,7 +20,8 @@ const (
 	maxUnstamped wire.Millis = 10_000
 
 	// catchUp is how far behind shard time the next due thing may be before
-	// operations wait until it has ended: the process was stopped for a while.
+	// operations wait until it has ended: the process was stopped for a while. It
+	// is also by how much each entry brings time forward until then.
 	catchUp wire.Millis = 1_000
 
 	// barrierRetry is the wait before the entry after an election is proposed
@@ -149,15 +150,15 @@ func (p *proposer) proposeNext(r *reign) bool {
 	due := p.fsm.nextDue()
 	switch {
 	case p.behind(due, now):
-		// More is due than one entry ends, or has been for long: end it first, one
-		// bounded step at a time, so that no operation finds seats that should be
-		// free by now.
+		// More is due than one entry ends, or has been for long: end it first, so
+		// that no operation finds seats that should be free by now, and in steps, so
+		// that after a long pause no entry has to end all that fell due in it.
 		if p.flights.count() > 0 {
 			return false
 		}
 		p.lastTick = mono
 		p.ticks.Add(1)
-		p.propose(&flight{tick: true}, now)
+		p.propose(&flight{tick: true}, min(now, max(due, p.clock.last())+catchUp))
 	case !p.writes.empty():
 		p.propose(&flight{}, now)
 	case !p.reads.empty() || !p.ready.empty():
