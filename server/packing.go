@@ -2,9 +2,9 @@ package server
 
 import (
 	"bytes"
-	"compress/gzip"
 	"sync"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 
