@@ -23,17 +23,19 @@ vet:
 	$(GO) vet ./...
 
 # Long tests against real processes and real disks: kill -9 under load, twenty
-# gigabytes through the log, a million holds. SOAK_SCALE=0.1 for a tenth of it.
+# gigabytes through the log, a million holds; and ten million operations against
+# the model. SOAK_SCALE=0.1 for a tenth of the former.
 SOAK_SCALE ?= 1
 soak: build
-	SOAK_SCALE=$(SOAK_SCALE) $(GO) test -tags soak -timeout 3h -count 1 -v -run 'Soak' ./...
+	USHER_ORACLE_OPS=10000000 $(GO) test -timeout 1h -count 1 -run 'TestOracle' ./shard
+	SOAK_SCALE=$(SOAK_SCALE) $(GO) test -tags soak -timeout 3h -count 1 -v -run 'Soak' ./internal/soak
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 30s
 fuzz:
 	@set -e; for pkg in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; \
 	  done; done
 
 # The micro workloads against a node of its own on this machine.
