@@ -1,7 +1,9 @@
 package soak
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"github.com/usher-seats/usher/wire"
 )
@@ -15,8 +17,10 @@ type cycler struct {
 	perHold int // seats; the slots' seats follow each other
 	left    int64
 
-	cycles int
-	slots  map[int]*cycle
+	cycles  int
+	slots   map[int]*cycle
+	heard   time.Time     // the last answer
+	silence time.Duration // the longest time without one
 }
 
 // A cycle is what a slot is doing.
@@ -65,6 +69,11 @@ func (c *cycler) next(slot int, b []byte) (wire.Kind, []byte) {
 const cycleIDs = 1 << 57
 
 func (c *cycler) done(slot int, head wire.Header, body []byte) error {
+	now := time.Now()
+	if !c.heard.IsZero() {
+		c.silence = max(c.silence, now.Sub(c.heard))
+	}
+	c.heard = now
 	s := c.slots[slot]
 	if s.fence != 0 {
 		s.fence = 0
@@ -78,5 +87,19 @@ func (c *cycler) done(slot int, head wire.Header, body []byte) error {
 		return fmt.Errorf("hold: %w", err)
 	}
 	s.fence = g.Fence
+	return nil
+}
+
+// released reads the last hold of each slot back.
+func (c *cycler) released(ctx context.Context) error {
+	for _, s := range c.slots {
+		info, err := s.hall.event.GetHold(ctx, s.id)
+		if err != nil {
+			return fmt.Errorf("hold that was released last: %w", err)
+		}
+		if info.State != wire.StateReleased {
+			return fmt.Errorf("hold that was released is %v", info.State)
+		}
+	}
 	return nil
 }

@@ -63,8 +63,8 @@ type verdict struct {
 	lost     uint8
 
 	confirmed, released stamp
-	reacquired          bool
-	missed              stamp // confirmed too late
+	kept, reacquired    bool  // how it was booked: while it was held, or granted anew
+	missed              stamp // confirmed too late, and lost for ever
 	missing             uint8
 }
 
@@ -83,8 +83,11 @@ func judge(masks []uint8, acts []*act) ([]verdict, error) {
 		}
 	}
 	for i := range verdicts {
-		if v := &verdicts[i]; v.granted.sure && v.rejected.sure {
-			return nil, fmt.Errorf("order %d was granted and rejected by the log", i)
+		switch v := &verdicts[i]; {
+		case v.granted.sure && v.rejected.sure:
+			return nil, fmt.Errorf("order %d was granted, and rejected by the log", i)
+		case v.kept && v.reacquired || v.confirmed.sure && v.missed.sure:
+			return nil, fmt.Errorf("order %d was booked in time: %v, reacquired: %v, lost: %v", i, v.kept, v.reacquired, v.missed.sure)
 		}
 	}
 	return verdicts, nil
@@ -97,14 +100,11 @@ func (v *verdict) hear(a *act) error {
 	case a.kind == wire.KindHold && a.status == wire.StatusTaken && a.logged:
 		return firstOf(same(&v.lost, a.seats), v.rejected.hear(a.now))
 	case a.kind == wire.KindGetHold && a.status == wire.StatusOK:
-		v.reacquired = v.reacquired || a.reacquired
+		v.book(a.reacquired, a.state == wire.StateBooked || a.state == wire.StateCancelled)
 		v.missed.sure = v.missed.sure || a.state == wire.StateLost
 		return firstOf(same(&v.fence, a.fence), v.granted.hear(0))
 	case a.kind == wire.KindConfirm && a.status == wire.StatusOK:
-		if v.confirmed.sure && v.reacquired != a.reacquired {
-			return fmt.Errorf("confirmed, reacquired: %v and %v", v.reacquired, a.reacquired)
-		}
-		v.reacquired = a.reacquired
+		v.book(a.reacquired, true)
 		return v.confirmed.hear(a.now)
 	case a.kind == wire.KindRelease && a.status == wire.StatusOK:
 		return v.released.hear(a.now)
@@ -112,6 +112,11 @@ func (v *verdict) hear(a *act) error {
 		return firstOf(same(&v.missing, a.seats), v.missed.hear(a.now))
 	}
 	return nil
+}
+
+func (v *verdict) book(reacquired, booked bool) {
+	v.reacquired = v.reacquired || reacquired
+	v.kept = v.kept || booked && !reacquired
 }
 
 func (s *stamp) hear(now wire.Millis) error {
@@ -175,7 +180,7 @@ type quartetModel struct{ verdicts []verdict }
 func (m quartetModel) model() porcupine.Model {
 	seed := maphash.MakeSeed()
 	return porcupine.Model{
-		Init: func() any { return scene{phase: strings.Repeat(string(unborn), len(m.verdicts))} },
+		Init: func() any { return scene{phase: strings.Repeat(string([]byte{unborn}), len(m.verdicts))} },
 		Step: func(state, input, _ any) (bool, any) {
 			s := state.(scene)
 			ok := m.step(&s, input.(*act))
@@ -462,9 +467,11 @@ func (m quartetModel) confirm(s *scene, a *act) bool {
 	case phase != expired:
 		return false
 	case v.missed.sure:
-		taken := s.taken() & v.mask
 		s.set(a.order, missed)
-		return taken != 0 && (v.missing == 0 || taken == v.missing)
+		if v.missing == 0 {
+			return s.taken()&v.mask != 0
+		}
+		return m.passFor(s, v.mask&^v.missing) && s.taken()&v.mask == v.missing
 	}
 	return (at.now != 0 || m.passFor(s, v.mask)) && m.begin(s, a.order, booked)
 }

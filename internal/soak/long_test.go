@@ -42,3 +42,15 @@ func TestSoakPause(t *testing.T) {
 func TestSoakRestart(t *testing.T) {
 	testRestart(t, restartPlan{events: scaled(t, 1_000), holds: 1_000, pump: 48 << 20, limit: 5 * time.Second})
 }
+
+// On disk there may be, for each of the five groups, twice the log up to a
+// snapshot and what is kept behind it (64 and 32 MiB), nine WALs of 64 MiB, and
+// three times the state. In memory: four events that remember as many answers as
+// they may, some 200 bytes each, twice because of the garbage collector, and
+// copies of parts while they are written.
+func TestSoakDisk(t *testing.T) {
+	testDisk(t, diskPlan{
+		bytes: int64(scaled(t, 20_000)) * 1_000_000, slots: 256, every: time.Second,
+		disk: 2_500_000_000, memory: 3_000_000_000,
+	})
+}

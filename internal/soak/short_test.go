@@ -22,3 +22,9 @@ func TestPause(t *testing.T) {
 func TestRestart(t *testing.T) {
 	testRestart(t, restartPlan{events: 40, holds: 50, pump: 1 << 20})
 }
+
+func TestDisk(t *testing.T) {
+	testDisk(t, diskPlan{
+		bytes: 24 << 20, slots: 64, args: []string{"--snapshot-log-bytes", "1048576"}, every: 200 * time.Millisecond,
+	})
+}
