@@ -30,6 +30,7 @@ type flight struct {
 	ready  batchList // to be given out after it
 
 	claimed atomic.Bool
+	overdue bool // claimed by the batcher because of its deadline; the batcher's alone
 }
 
 // claim makes the caller the one who answers.

@@ -108,3 +108,24 @@ func TestForeignEntries(t *testing.T) {
 		t.Error("an entry of another proposer was taken for one's own")
 	}
 }
+
+// TestLateIsNotOverdue: when the process stood still while an entry was being
+// answered, nobody takes raft for stuck.
+func TestLateIsNotOverdue(t *testing.T) {
+	p := newTestProposer()
+	answering, waiting := &flight{seq: 1, term: 1}, &flight{seq: 2, term: 1}
+	p.flights.put(answering)
+	answering.claim() // by the applier
+	if p.answerOverdue(time.Hour, 1) {
+		t.Error("an entry that is being answered counts as stuck")
+	}
+	p.flights.put(waiting)
+	for range 2 {
+		if !p.answerOverdue(time.Hour, 1) {
+			t.Error("an entry that nobody answers does not count as stuck")
+		}
+	}
+	if p.answerOverdue(time.Hour, 2) || p.flights.find(2) != nil || p.flights.find(1) == nil {
+		t.Error("an entry of an earlier term is still waited for")
+	}
+}

@@ -123,11 +123,11 @@ func (f *fsm) applyEntryLocked(l *raft.Log) {
 		f.sm.Apply(f.index, f.stamp, e.ops, nil)
 		f.show()
 	}
-	if fl != nil {
-		f.flights.free(fl)
-	}
 	f.entries.Add(1)
 	f.bytes.Add(uint64(len(l.Data)))
+	if fl != nil {
+		f.flights.free(fl) // the batcher may look at all of the above
+	}
 	f.logged(f.sinceSnap)
 	f.ahead()
 }

@@ -69,7 +69,8 @@ func (p *proposer) endReign() {
 
 // answerOverdue answers the flights whose deadline has passed: their entries may
 // still be applied. It reports whether raft has one of them in the term it leads
-// in; of those of earlier terms nothing is expected any more.
+// in; of those of earlier terms nothing is expected any more. A flight that
+// somebody else is answering is not overdue, however late it is.
 func (p *proposer) answerOverdue(mono time.Duration, term uint64) (overdue bool) {
 	for i := range p.flights.slots {
 		fl := p.flights.slots[i].Load()
@@ -77,11 +78,14 @@ func (p *proposer) answerOverdue(mono time.Duration, term uint64) (overdue bool)
 			continue
 		}
 		if fl.claim() {
+			fl.overdue = true
 			p.fail(fl, wire.StatusUnknown)
 		}
-		if fl.term == term {
+		switch {
+		case !fl.overdue:
+		case fl.term == term:
 			overdue = true
-		} else {
+		default:
 			p.flights.free(fl)
 		}
 	}

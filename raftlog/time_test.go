@@ -191,7 +191,7 @@ func TestCatchUp(t *testing.T) {
 			t.Fatal(s)
 		}
 	}
-	eventually(t, "all taken", func() bool { return to.count() == ops })
+	eventually(t, "all decided", func() bool { return to.count() == ops && m.group.Stats().InFlight == 0 })
 	entries := m.group.Stats().AppliedEntries
 	hand.turn(time.Minute)
 	if s := m.submit(to, 1); s != wire.StatusOK {
