@@ -164,8 +164,9 @@ func (e *Event) read(op string, kind wire.Kind, body func([]byte) []byte) *reque
 	return &request{op: op, kind: kind, event: e, plain: body}
 }
 
+// change is an operation with an id of its own, which the caller may have given.
 func (e *Event) change(op string, kind wire.Kind, id wire.ID, body func([]byte, wire.Mutation) []byte) *request {
-	return &request{op: op, kind: kind, event: e, id: id, mutate: body}
+	return &request{op: op, kind: kind, event: e, id: id, given: id != wire.ID{}, mutate: body}
 }
 
 // Manifest is all that the event sells. It is read once.

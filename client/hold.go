@@ -21,7 +21,9 @@ type HoldRequest struct {
 	Alternative bool          // if seats are taken, name the best others in Error.Offer
 
 	// ID of the request and of the hold it makes. Zero: the client makes one.
-	// Give the ID of an Error to repeat what ended with AppliedUnknown.
+	// Give the ID of an Error to repeat what ended with AppliedUnknown. A request
+	// with an ID counts as a repetition: a call before may have been applied, so
+	// what the system could not decide remains AppliedUnknown.
 	ID wire.ID
 }
 
@@ -310,7 +312,7 @@ func (h *Hold) Pay(ctx context.Context) error {
 
 func (h *Hold) retime(ctx context.Context, op string, kind wire.Kind, body func([]byte, wire.Mutation) []byte) error {
 	var t wire.Timing
-	q := h.event.change(op, kind, h.id, body)
+	q := h.change(op, kind, body)
 	if err := h.event.client.ask(ctx, q, &t); err != nil {
 		return err
 	}
@@ -346,10 +348,15 @@ func (h *Hold) Release(ctx context.Context, seats ...wire.SeatID) error {
 
 func (h *Hold) onHold(op string, kind wire.Kind, seats []wire.SeatID) *request {
 	body := wire.OnHold{Fence: h.fence, Seats: wire.MakeSeatList(seats...)}
-	return h.event.change(op, kind, h.id, func(b []byte, m wire.Mutation) []byte {
+	return h.change(op, kind, func(b []byte, m wire.Mutation) []byte {
 		body.Mutation = m
 		return body.Append(b)
 	})
+}
+
+// change is an operation on the hold, which goes by the hold's id.
+func (h *Hold) change(op string, kind wire.Kind, body func([]byte, wire.Mutation) []byte) *request {
+	return &request{op: op, kind: kind, event: h.event, id: h.id, mutate: body}
 }
 
 // without gives the seats of list that are not in gone.

@@ -21,6 +21,7 @@ type request struct {
 
 	id    wire.ID // zero: the client makes one
 	ownID bool    // the client made it
+	given bool    // the caller gave the request's own id: a call before may have sent it
 
 	// Invariant: while maybe is false, no attempt so far can ever be applied.
 	maybe    bool
@@ -50,7 +51,7 @@ func (q *request) prepare(c *Client, a *call, end time.Time) {
 		a.body = q.plain(a.body[:0])
 		return
 	}
-	if q.maybe {
+	if q.maybe || q.given {
 		a.flags |= wire.FlagRepeat
 	}
 	var m wire.Mutation
@@ -122,7 +123,7 @@ func (q *request) fail(status wire.Status, body []byte, cause error) *Error {
 	if q.event != nil && len(e.Lost) > 0 {
 		e.Labels = q.event.knownLabels(e.Lost)
 	}
-	if q.maybe && !settles(status) {
+	if (q.maybe || q.given) && !settles(status) {
 		e.Applied = AppliedUnknown
 	}
 	return e

@@ -203,6 +203,78 @@ func TestRepeatingAnUnknownRequest(t *testing.T) {
 	})
 }
 
+// A call with the id of an earlier one is a repetition from its first attempt on.
+// A node may turn others away by a look at the seats, which it does not remember,
+// and the attempt of the earlier call, still on its way, would be granted after
+// that.
+func TestGivenIDIsARepetition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a")
+		cl, ev := dialFake(t, c, nil)
+		defer cl.Close()
+		other, err := ev.Hold(t.Context(), twoSeats)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slow := once(wire.KindHold, func(s *session, h wire.Header, body []byte) {
+			time.AfterFunc(time.Second, func() { s.usual(h, body) })
+		})
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
+			switch {
+			case slow(s, h, body):
+			case h.Kind == wire.KindHold && h.Flags&wire.FlagRepeat == 0:
+				s.reply(h, wire.StatusTaken, (&wire.SeatsLost{Now: c.hall.now(), Seats: wire.MakeSeatList(3)}).Append(nil))
+			default:
+				return false
+			}
+			return true
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		_, err = ev.Hold(ctx, twoSeats)
+		var e *Error
+		if !errors.As(err, &e) || e.Applied != AppliedUnknown {
+			t.Fatalf("error is %v", err)
+		}
+		again := twoSeats
+		again.ID = e.ID
+		if _, err = ev.Hold(t.Context(), again); !errors.As(err, &e) || e.Status != wire.StatusTaken || e.Applied != AppliedNo {
+			t.Fatalf("error is %v", err)
+		}
+		if err := other.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second) // virtual: the first attempt arrives
+		if n := c.hall.effects(e.ID); n != 0 {
+			t.Errorf("the hold is \"not applied\", and took effect %d times", n)
+		}
+	})
+}
+
+// What a call with a given id cannot find out remains unknown, whatever became of
+// its own attempts: nothing is known of those of the call before.
+func TestGivenIDRemainsUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a")
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
+			if h.Kind != wire.KindHold {
+				return false
+			}
+			s.reply(h, wire.StatusOverloaded, nil)
+			return true
+		})
+		cl, ev := dialFake(t, c, nil)
+		defer cl.Close()
+		again := twoSeats
+		again.ID = wire.KeyID("form 4711")
+		_, err := ev.Hold(t.Context(), again)
+		var e *Error
+		if !errors.As(err, &e) || e.Status != wire.StatusOverloaded || e.Applied != AppliedUnknown {
+			t.Errorf("error is %v", err)
+		}
+	})
+}
+
 // A call whose context has no deadline is bounded all the same.
 func TestDefaultTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
