@@ -72,8 +72,8 @@
 // 50 ms, and nothing otherwise; while something is to fall due it stamps its time
 // at least every ten seconds and when it closes, which bounds what a change of
 // leader gives back. If more is due than one Apply may end, or the process stood
-// still for more than a second, entries without operations go first until all
-// that was due has ended.
+// still for more than a second, entries without operations go first, each taking
+// time forward by a second at most, until all that was due has ended.
 //
 // # Snapshots
 //
