@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/usher-seats/usher/client"
 	"github.com/usher-seats/usher/server"
@@ -92,7 +93,7 @@ func TestScriptsFindLies(t *testing.T) {
 		t.Fatal(err)
 	}
 	pairs := &pairScript{show: &pairShow{stage: s, line: l}, rand: newRand(s.o, 0), slots: make([]pairSlot, 1)}
-	pairs.next(0, nil)
+	pairs.next(0, time.Now(), nil)
 	ok := wire.Header{Kind: wire.KindHold}
 	granted := (&wire.Granted{Fence: 1, Seats: wire.MakeSeatList(0, 1)}).Append(nil)
 	if _, err := pairs.done(0, ok, granted); err != nil {
@@ -108,7 +109,7 @@ func TestScriptsFindLies(t *testing.T) {
 		t.Fatal(err)
 	}
 	crowd := show.script(0).(*stampedeScript)
-	crowd.next(0, nil)
+	crowd.next(0, time.Now(), nil)
 	other := wire.SeatID(0)
 	for other == seatID(crowd.asked[0][0]) || other == seatID(crowd.asked[0][1]) {
 		other++
@@ -132,7 +133,7 @@ func TestBestFindsLies(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := show.script(0).(*bestScript)
-	b.next(0, nil)
+	b.next(0, time.Now(), nil)
 	var free []wire.SeatID
 	for i := range 1_000 {
 		if !noted(b.event.taken, i) {

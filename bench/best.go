@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
+	"time"
 
 	"github.com/usher-seats/usher/client"
 	"github.com/usher-seats/usher/wire"
@@ -93,7 +94,7 @@ type bestScript struct {
 	slots []bestSlot
 }
 
-func (b *bestScript) next(slot int, body []byte) (wire.Kind, []byte) {
+func (b *bestScript) next(slot int, now time.Time, body []byte) (wire.Kind, []byte) {
 	s := &b.slots[slot]
 	if s.fence != 0 {
 		// From here on another slot may be granted these seats.
@@ -104,7 +105,7 @@ func (b *bestScript) next(slot int, body []byte) (wire.Kind, []byte) {
 		release := wire.OnHold{Mutation: wire.Mutation{Event: b.event.event.ID(), ID: s.id}, Fence: s.fence}
 		return wire.KindRelease, release.Append(body)
 	}
-	s.id = b.clock.id(b.rand)
+	s.id = b.clock.id(now, b.rand)
 	best := wire.HoldBest{
 		Mutation: wire.Mutation{Event: b.event.event.ID(), ID: s.id},
 		Count:    bestTogether,

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/usher-seats/usher/client"
 	"github.com/usher-seats/usher/wire"
@@ -44,7 +45,7 @@ func (m *mapShow) audit(ctx context.Context) error {
 
 type mapScript struct{ show *mapShow }
 
-func (m *mapScript) next(_ int, b []byte) (wire.Kind, []byte) {
+func (m *mapScript) next(_ int, _ time.Time, b []byte) (wire.Kind, []byte) {
 	ref := wire.EventRef{Event: m.show.event.ID()}
 	return wire.KindMap, ref.Append(b)
 }

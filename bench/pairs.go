@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
+	"time"
 
 	"github.com/usher-seats/usher/client"
 	"github.com/usher-seats/usher/wire"
@@ -107,7 +108,7 @@ type pairScript struct {
 	err      error
 }
 
-func (p *pairScript) next(slot int, b []byte) (wire.Kind, []byte) {
+func (p *pairScript) next(slot int, now time.Time, b []byte) (wire.Kind, []byte) {
 	sl := &p.slots[slot]
 	if sl.fence != 0 {
 		confirm := wire.OnHold{Mutation: wire.Mutation{Event: sl.sale.event.ID(), ID: sl.id}, Fence: sl.fence}
@@ -118,7 +119,7 @@ func (p *pairScript) next(slot int, b []byte) (wire.Kind, []byte) {
 		p.err = err
 		return 0, nil
 	}
-	*sl = pairSlot{sale: p.sale, pair: pair, id: p.clock.id(p.rand)}
+	*sl = pairSlot{sale: p.sale, pair: pair, id: p.clock.id(now, p.rand)}
 	var seats [8]byte
 	hold := wire.Hold{
 		Mutation: wire.Mutation{Event: p.sale.event.ID(), ID: sl.id},

@@ -14,8 +14,9 @@ import (
 
 // A script says what the slots of a connection ask, one after the other.
 type script interface {
-	// next appends the body of slot's next request to b. kind 0 ends the slot.
-	next(slot int, b []byte) (kind wire.Kind, body []byte)
+	// next appends the body of slot's next request, which is sent now, to b. kind
+	// 0 ends the slot.
+	next(slot int, now time.Time, b []byte) (kind wire.Kind, body []byte)
 	// done takes the answer to slot's request and tells how many operations of
 	// the workload it completed. An error ends the run.
 	done(slot int, h wire.Header, body []byte) (operations int, err error)
@@ -36,10 +37,16 @@ type player struct {
 	sent    []time.Duration
 	start   time.Time
 	latency *hdrhistogram.Histogram // microseconds, every request
+	micros  int64                   // latency of the last alike requests that are not in latency yet
+	alike   int64
 
 	requests, operations int64
-	statuses             map[wire.Status]int64
+	shown                int64 // operations that are in total
+	statuses             [statusesCounted]int64
 }
+
+// statusesCounted is one more than the highest status that is counted by itself.
+const statusesCounted = 512
 
 func dialPlayer(ctx context.Context, o Options, s script, over *atomic.Bool, total *atomic.Int64) (*player, error) {
 	pipe, err := client.DialPipe(ctx, o.Addr, &o.Client)
@@ -47,14 +54,13 @@ func dialPlayer(ctx context.Context, o Options, s script, over *atomic.Bool, tot
 		return nil, err
 	}
 	return &player{
-		pipe:     pipe,
-		script:   s,
-		over:     over,
-		total:    total,
-		sent:     make([]time.Duration, o.Depth),
-		start:    time.Now(),
-		latency:  hdrhistogram.New(1, maxLatencyMicros, latencyDigits),
-		statuses: make(map[wire.Status]int64),
+		pipe:    pipe,
+		script:  s,
+		over:    over,
+		total:   total,
+		sent:    make([]time.Duration, o.Depth),
+		start:   time.Now(),
+		latency: hdrhistogram.New(1, maxLatencyMicros, latencyDigits),
 	}, nil
 }
 
@@ -89,17 +95,36 @@ func (p *player) play() error {
 			inFlight--
 		}
 		if p.pipe.Buffered() == 0 {
+			p.show()
 			if err := p.pipe.Flush(); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	p.show()
+	return p.record()
+}
+
+// show adds to the progress what came since it was shown last.
+func (p *player) show() {
+	p.total.Add(p.operations - p.shown)
+	p.shown = p.operations
+}
+
+// record puts a run of equal latencies into the histogram. Requests that crossed
+// the socket together have equal ones, and there may be hundreds of them.
+func (p *player) record() error {
+	if p.alike == 0 {
+		return nil
+	}
+	err := p.latency.RecordValues(p.micros, p.alike)
+	p.alike = 0
+	return err
 }
 
 // ask adds the slot's next request; false if it has none.
 func (p *player) ask(slot int, now time.Duration) bool {
-	kind, body := p.script.next(slot, p.pipe.Begin())
+	kind, body := p.script.next(slot, p.start.Add(now), p.pipe.Begin())
 	if kind == 0 {
 		return false
 	}
@@ -114,15 +139,16 @@ func (p *player) answer(h wire.Header, body []byte, now time.Duration) (slot int
 		return 0, fmt.Errorf("answer to request %d that was never made", h.Request)
 	}
 	slot = int(h.Request)
-	p.statuses[h.Status]++
-	micros := (now - p.sent[slot]).Microseconds()
-	if err := p.latency.RecordValue(min(max(micros, 1), maxLatencyMicros)); err != nil {
-		return slot, err
+	p.statuses[min(h.Status, statusesCounted-1)]++
+	micros := min(max((now-p.sent[slot]).Microseconds(), 1), maxLatencyMicros)
+	if micros != p.micros {
+		if err := p.record(); err != nil {
+			return slot, err
+		}
+		p.micros = micros
 	}
+	p.alike++
 	n, err := p.script.done(slot, h, body)
-	if n > 0 {
-		p.operations += int64(n)
-		p.total.Add(int64(n))
-	}
+	p.operations += int64(n)
 	return slot, err
 }

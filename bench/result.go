@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/usher-seats/usher/wire"
 )
 
 // A Result is what a run measured.
@@ -53,7 +55,11 @@ func newResult(o Options) *Result {
 func (r *Result) add(p *player) {
 	r.Operations += p.operations
 	r.Requests += p.requests
-	for status, n := range p.statuses {
+	for i, n := range p.statuses {
+		if n == 0 {
+			continue
+		}
+		status := wire.Status(i)
 		r.Answers[status.String()] += n
 		if !status.Decided() {
 			r.Errors += n

@@ -160,14 +160,14 @@ type clockFor struct {
 
 func newClock(ev *client.Event) clockFor { return clockFor{ev.Now(), time.Now()} }
 
-func (c clockFor) id(r *rand.Rand) wire.ID {
+func (c clockFor) id(now time.Time, r *rand.Rand) wire.ID {
 	var random [10]byte
 	a, b := r.Uint64(), r.Uint32()
 	for i := range 8 {
 		random[i] = byte(a >> (8 * i))
 	}
 	random[8], random[9] = byte(b), byte(b>>8)
-	return wire.NewID(c.now+wire.Millis(time.Since(c.read).Milliseconds()), random)
+	return wire.NewID(c.now+wire.Millis(now.Sub(c.read).Milliseconds()), random)
 }
 
 func newRand(o Options, stream int) *rand.Rand {

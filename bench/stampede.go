@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
+	"time"
 
 	"github.com/usher-seats/usher/client"
 	"github.com/usher-seats/usher/wire"
@@ -71,7 +72,7 @@ type stampedeScript struct {
 	asked [][2]int // by slot: indices of the seats
 }
 
-func (s *stampedeScript) next(slot int, b []byte) (wire.Kind, []byte) {
+func (s *stampedeScript) next(slot int, now time.Time, b []byte) (wire.Kind, []byte) {
 	seats := s.show.stage.o.Seats
 	x := s.rand.IntN(seats)
 	y := s.rand.IntN(seats - 1)
@@ -81,7 +82,7 @@ func (s *stampedeScript) next(slot int, b []byte) (wire.Kind, []byte) {
 	s.asked[slot] = [2]int{x, y}
 	var list [8]byte
 	hold := wire.Hold{
-		Mutation: wire.Mutation{Event: s.show.event.ID(), ID: s.clock.id(s.rand)},
+		Mutation: wire.Mutation{Event: s.show.event.ID(), ID: s.clock.id(now, s.rand)},
 		Seats:    wire.SeatList(list[:0]).Append(seatID(x), seatID(y)),
 	}
 	return wire.KindHold, hold.Append(b)
