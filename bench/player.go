@@ -78,8 +78,8 @@ func (p *player) play() error {
 	if err := p.pipe.Flush(); err != nil {
 		return err
 	}
+	fresh := true // the next answer has to be read
 	for inFlight > 0 {
-		fresh := p.pipe.Buffered() == 0
 		h, body, err := p.pipe.Next()
 		if err != nil {
 			return fmt.Errorf("read answer: %w", err)
@@ -94,7 +94,7 @@ func (p *player) play() error {
 		if p.over.Load() || !p.ask(slot, now) {
 			inFlight--
 		}
-		if p.pipe.Buffered() == 0 {
+		if fresh = p.pipe.Buffered() == 0; fresh {
 			p.show()
 			if err := p.pipe.Flush(); err != nil {
 				return err
