@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -183,6 +184,12 @@ func (h *hookFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.F
 	defer h.cloning.Unlock()
 	f, err := h.FS.ReuseForWrite(old, name, c)
 	return h.wrap(f, name), err
+}
+
+func (h *hookFS) Lock(name string) (io.Closer, error) {
+	h.cloning.Lock()
+	defer h.cloning.Unlock()
+	return h.FS.Lock(name)
 }
 
 func (h *hookFS) wrap(f vfs.File, name string) vfs.File {
