@@ -29,16 +29,19 @@ const maxStoreBytes = 8 << 20
 // Set raft's TrailingLogs to 0: what stays behind a snapshot is decided here, in
 // bytes. See DeleteRange.
 type logStore struct {
-	n      *Node
-	group  uint64
-	slot   *stallSlot
-	pinned func() uint64 // index of the oldest snapshot that is being read; set once
+	n     *Node
+	group uint64
+	slot  *stallSlot
+
+	// Set once, by the snapshot store: the index of the current snapshot, and of
+	// the oldest that is being read. 0: there is none.
+	taken, pinned func() uint64
 
 	mu          sync.Mutex
 	first, last uint64 // what the log holds, on disk; 0: nothing
 	lastTerm    uint64
 	cuts        uint64 // how often entries at the end were removed
-	overruled   uint64 // entries from last+1 to here are still stored; the next StoreLogs removes them
+	hidden      span   // overruled entries that are still stored; the next StoreLogs removes them
 	reclaimed   uint64 // of the entries before this one nothing is left on disk
 	tail        logTail
 }
@@ -51,6 +54,22 @@ type logEnd struct{ cuts, index uint64 }
 
 func (e logEnd) before(f logEnd) bool {
 	return e.cuts < f.cuts || e.cuts == f.cuts && e.index < f.index
+}
+
+// A span is a range of indexes, both ends included. The zero span is empty.
+type span struct{ first, last uint64 }
+
+func (s span) empty() bool { return s.last == 0 }
+
+// extend is the span over s and first to last. If last is below first, that is s.
+func (s span) extend(first, last uint64) span {
+	switch {
+	case first > last:
+		return s
+	case s.empty():
+		return span{first, last}
+	}
+	return span{min(s.first, first), max(s.last, last)}
 }
 
 // cutsIndex is where the number of cuts is kept. raft counts entries from 1.
@@ -126,7 +145,8 @@ func decodeLogValue(b []byte, l *raft.Log) error {
 // openLogStore reads through the group's entries once: it makes sure that there
 // is no gap and counts their bytes.
 func openLogStore(n *Node, group uint64) (*logStore, error) {
-	s := &logStore{n: n, group: group, slot: n.stalls.slot(n.path("log")), pinned: func() uint64 { return 0 }}
+	none := func() uint64 { return 0 }
+	s := &logStore{n: n, group: group, slot: n.stalls.slot(n.path("log")), taken: none, pinned: none}
 	var err error
 	if s.cuts, err = readCuts(n.log, group); err != nil {
 		return nil, err
@@ -263,14 +283,15 @@ func (s *logStore) store(logs []*raft.Log, size int) error {
 	index := logs[0].Index
 
 	s.mu.Lock()
-	first, last, stored, cuts := s.first, s.last, max(s.last, s.overruled), s.cuts
+	first, last, cuts := s.first, s.last, s.cuts
+	replaced := s.hidden.extend(index, last)
 	s.mu.Unlock()
 	if first != 0 && (index < first || index > last+1) {
 		return fmt.Errorf("raftlog: entry %d does not connect to entries %d to %d", index, first, last)
 	}
-	if index <= stored {
+	if !replaced.empty() {
 		cuts++
-		if err := s.cut(b, index, stored+1, cuts); err != nil {
+		if err := s.cut(b, replaced, cuts); err != nil {
 			return err
 		}
 	}
@@ -303,14 +324,14 @@ func (s *logStore) store(logs []*raft.Log, size int) error {
 		s.tail.append(l.Index, logKeySize+logValueSize(l))
 	}
 	end := logs[len(logs)-1]
-	s.last, s.lastTerm, s.overruled, s.cuts = end.Index, end.Term, 0, cuts
+	s.last, s.lastTerm, s.hidden, s.cuts = end.Index, end.Term, span{}, cuts
 	return nil
 }
 
-// cut has b remove the entries from lo to before hi, and count that.
-func (s *logStore) cut(b *pebble.Batch, lo, hi, cuts uint64) error {
+// cut has b remove entries, and count that.
+func (s *logStore) cut(b *pebble.Batch, entries span, cuts uint64) error {
 	return errors.Join(
-		b.DeleteRange(logKey(s.group, lo), logKey(s.group, hi), nil),
+		b.DeleteRange(logKey(s.group, entries.first), logKey(s.group, entries.last+1), nil),
 		b.Set(logKey(s.group, cutsIndex), encodeCuts(cuts), nil),
 	)
 }

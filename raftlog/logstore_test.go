@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -149,6 +150,8 @@ func TestTruncationKeepsTail(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := func() uint64 { i, _ := g.logs.FirstIndex(); return i }
+	taken := uint64(100)
+	g.logs.taken = func() uint64 { return taken }
 
 	if err := g.logs.DeleteRange(1, 100); err != nil {
 		t.Fatal(err)
@@ -156,6 +159,10 @@ func TestTruncationKeepsTail(t *testing.T) {
 	if f := first(); f <= 100-20 || f > 101 {
 		t.Errorf("after truncation to 100 the log begins at %d", f)
 	}
+	if err := g.logs.DeleteRange(first(), 600); err == nil {
+		t.Error("entries that are in no snapshot were truncated")
+	}
+	taken = 1_000
 	pin := uint64(300)
 	g.logs.pinned = func() uint64 { return pin }
 	if err := g.logs.DeleteRange(first(), 1_000); err != nil {
@@ -178,7 +185,8 @@ func TestTruncationKeepsTail(t *testing.T) {
 		if err := g.logs.StoreLogs(testEntries(1_001+i*250, 1_250+i*250, 1, 4<<10)); err != nil {
 			t.Fatal(err)
 		}
-		if err := g.logs.DeleteRange(first(), 1_250+i*250); err != nil {
+		taken = 1_250 + i*250
+		if err := g.logs.DeleteRange(first(), taken); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -224,6 +232,50 @@ func TestInstalledSnapshotAndLog(t *testing.T) {
 		}
 		mustClose(t, n)
 	}
+}
+
+// TestWholeLogOverruled: a range that is the whole log, and in no snapshot, is
+// removed as a suffix, however short the tail that truncation would keep. Until
+// others take their place the entries are out of sight, and are there again
+// after a restart, as if nobody had asked.
+func TestWholeLogOverruled(t *testing.T) {
+	o := storeOptions(fastDir(t), vfs.NewMem())
+	o.TrailingLogBytes = 1
+	n := mustOpen(t, o)
+	g := groupOf(t, n, 1, 3)
+	m := &logModel{entries: make(map[uint64]*raft.Log)}
+	m.store(testEntries(1, 4, 1, tailStep))
+	if err := g.logs.StoreLogs(testEntries(1, 4, 1, tailStep)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := g.logs.DeleteRange(1, 4); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkLog(g.logs, nil, 0); err != nil {
+			t.Error(err)
+		}
+		mustClose(t, n)
+		n = mustOpen(t, o)
+		g = groupOf(t, n, 1, 3)
+		if err := checkLog(g.logs, m.entries, 4); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := errors.Join(g.logs.DeleteRange(1, 4), g.logs.StoreLogs(testEntries(1, 2, 3, 10))); err != nil {
+		t.Fatal(err)
+	}
+	m.last = 0
+	m.store(testEntries(1, 2, 3, 10))
+	for range 2 {
+		if err := checkLog(g.logs, m.entries, 2); err != nil {
+			t.Error(err)
+		}
+		mustClose(t, n)
+		n = mustOpen(t, o)
+		g = groupOf(t, n, 1, 3)
+	}
+	mustClose(t, n)
 }
 
 // TestLogRefusesNonsense: what raft never does is refused and changes nothing.

@@ -2,7 +2,7 @@ package raftlog
 
 import (
 	"encoding/binary"
-	"errors"
+	"fmt"
 	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -89,23 +89,23 @@ func (s *logStore) bytes() int64 {
 // StoreLogs that follows, in the same batch, so that the log on disk never goes
 // back; until then it is only out of sight.
 //
-// A range that is the whole log can be meant either way. It is taken for a
-// prefix: if it was a suffix, StoreLogs replaces what was kept.
+// A range that is the whole log can be meant either way. What is in a snapshot
+// is never overruled, and what is not is never truncated.
 func (s *logStore) DeleteRange(lo, hi uint64) error {
 	if err := s.n.failure(); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
+	switch taken := s.taken(); {
 	case s.first == 0 || hi < s.first || lo > s.last || lo > hi:
 		return nil
-	case lo <= s.first:
+	case lo <= s.first && hi <= taken:
 		return s.dropPrefixLocked(hi)
-	case hi >= s.last:
+	case lo > taken && hi >= s.last:
 		return s.hideSuffixLocked(lo)
 	}
-	return errors.New("raftlog: entries in the middle of the log cannot be removed")
+	return fmt.Errorf("raftlog: entries %d to %d cannot be removed from %d to %d behind a snapshot of %d", lo, hi, s.first, s.last, s.taken())
 }
 
 func (s *logStore) dropPrefixLocked(hi uint64) error {
@@ -131,13 +131,18 @@ func (s *logStore) dropPrefixLocked(hi uint64) error {
 }
 
 func (s *logStore) hideSuffixLocked(lo uint64) error {
+	hidden := s.hidden.extend(max(lo, s.first), s.last)
+	if lo <= s.first {
+		s.first, s.last, s.lastTerm, s.tail = 0, 0, 0, logTail{}
+		s.hidden = hidden
+		return nil
+	}
 	term, err := s.termLocked(lo - 1)
 	if err != nil {
 		return err
 	}
-	s.overruled = max(s.overruled, s.last)
 	s.cutLocked(lo)
-	s.last, s.lastTerm = lo-1, term
+	s.last, s.lastTerm, s.hidden = lo-1, term, hidden
 	return nil
 }
 
@@ -184,14 +189,14 @@ func (s *logStore) installed(index, term uint64) error {
 		}
 	}
 	b := s.n.log.NewBatch()
-	if err := s.cut(b, s.first, max(s.last, s.overruled)+1, s.cuts+1); err != nil {
+	if err := s.cut(b, s.hidden.extend(s.first, s.last), s.cuts+1); err != nil {
 		return err
 	}
 	if err := s.n.write("log", func() error { return b.Commit(pebble.Sync) }); err != nil {
 		return err
 	}
 	s.cuts++
-	s.first, s.last, s.lastTerm, s.overruled, s.tail = 0, 0, 0, 0, logTail{}
+	s.first, s.last, s.lastTerm, s.hidden, s.tail = 0, 0, 0, span{}, logTail{}
 	return b.Close()
 }
 

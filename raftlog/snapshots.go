@@ -160,7 +160,7 @@ func openSnapshotStore(n *Node, group uint64, logs *logStore) (*snapshotStore, e
 	if err := s.dropGenerations(s.gen + 1); err != nil {
 		return nil, err
 	}
-	logs.pinned = s.pinned
+	logs.taken, logs.pinned = s.index, s.pinned
 	if m != nil {
 		err = logs.installed(m.index, m.term) // again, if a crash came between
 	}
