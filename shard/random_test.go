@@ -395,7 +395,11 @@ func (r *snapshotRun) done(rnd *rand.Rand, s *Shard) bool {
 			return true
 		}
 		k := rnd.IntN(len(r.todo))
+		room := s.PartSize(r.todo[k])
 		if data, ok := s.EncodePart(nil, r.todo[k]); ok {
+			if room < len(data) {
+				panic(fmt.Sprintf("part %d has %d bytes, said to be at most %d", r.todo[k], len(data), room))
+			}
 			r.parts[r.todo[k]] = data
 		}
 		r.todo[k] = r.todo[len(r.todo)-1]

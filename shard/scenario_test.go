@@ -221,6 +221,9 @@ func restored(t testing.TB, s *Shard, c Config) *Shard {
 		if !ok {
 			t.Fatalf("part %d has gone", id)
 		}
+		if room := s.PartSize(id); room < len(data) || room > 4*len(data)+4096 {
+			t.Fatalf("part %d has %d bytes, said to be %d", id, len(data), room)
+		}
 		if err := fresh.LoadPart(id, data); err != nil {
 			t.Fatal(err)
 		}

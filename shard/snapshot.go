@@ -81,6 +81,29 @@ func (s *Shard) EncodePart(dst []byte, part uint64) (data []byte, ok bool) {
 	return dst, false
 }
 
+// PartSize is about the length of a part, rather more than less; 0 if there is no
+// such part.
+func (s *Shard) PartSize(part uint64) int {
+	const heads = 128 // all but what can be long
+	id := wire.EventID(part >> 1)
+	e, c, d := s.find(id), s.creations[id], s.deletions[id]
+	switch {
+	case part&1 == 0 && e != nil:
+		return heads + len(e.manifest)
+	case part&1 == 0 && d != nil:
+		return heads + len(d.manifest)
+	case part&1 == 0:
+		return 0
+	case e != nil:
+		return heads + len(e.manifest) + e.stateBound()
+	case c != nil:
+		return heads + len(c.bytes)
+	case d != nil:
+		return heads
+	}
+	return 0
+}
+
 func appendManifestPart(dst []byte, created uint64, manifest []byte) []byte {
 	dst = appendU64(append(dst, partFormat), created)
 	return append(dst, manifest...)
