@@ -128,6 +128,8 @@ type Node struct {
 	flushed               chan struct{} // told when the log has flushed a memtable
 	snapshotTurn          chan struct{} // holds one token: the group that takes a snapshot has it
 
+	scratch scratch // of the snapshot that is being taken
+
 	serving  atomic.Bool // Open has succeeded: a failure ends the process
 	failed   atomic.Bool
 	failOnce sync.Once

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2"
@@ -60,6 +61,8 @@ func (k *snapshotSink) writeParts(src partSource) error {
 	if k.base != nil {
 		stored = k.base.rows
 	}
+	k.raw, k.packed = k.s.n.scratch.take()
+	defer func() { k.s.n.scratch.give(k.raw, k.packed) }()
 	parts := src.parts()
 	for _, id := range slices.Sorted(maps.Keys(parts)) {
 		if r, ok := stored[id]; ok && r.index == parts[id] {
@@ -91,6 +94,26 @@ func (k *snapshotSink) writeParts(src partSource) error {
 	}
 	k.filled = true
 	return nil
+}
+
+// A scratch keeps the buffers that a snapshot is copied and packed into for the
+// next one: the groups of a node take turns.
+type scratch struct {
+	mu          sync.Mutex
+	raw, packed []byte // nil while a sink has them
+}
+
+func (s *scratch) take() (raw, packed []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	raw, packed, s.raw, s.packed = s.raw, s.packed, nil, nil
+	return raw, packed
+}
+
+func (s *scratch) give(raw, packed []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.raw, s.packed = raw, packed
 }
 
 // put writes a part's data beside what is current.
