@@ -1,5 +1,10 @@
-// Package soak breaks a running node on purpose and for long: kill -9 under
-// load, stops in the middle of snapshots, gigabytes through the log. Its tests
-// run with `make soak` (build tag soak); a short one of each kind is part of
-// `make test`.
+// Package soak tests usher as a process on a real disk: kill -9 and SIGSTOP under
+// load and in the middle of snapshots, a million holds that end or wait for a
+// restart, gigabytes through the log, and a trace of its system calls. What it
+// says of a node it has from the outside: answers, metrics, the data directory,
+// the memory of the process.
+//
+// The long tests run with `make soak` (build tag soak; SOAK_SCALE=0.1 for a
+// tenth); a short one of each kind is part of `make test`. Only long tests hold
+// the node to times, and they log what the machine itself did meanwhile.
 package soak
