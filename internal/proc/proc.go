@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,11 +22,27 @@ import (
 // the start reads Node.Started.
 const startTimeout = 60 * time.Second
 
+// built is the directory with the binary; nil: none was built.
+var built atomic.Pointer[string]
+
+// Main runs a package's tests and removes the binary that they had built. Call it
+// from TestMain.
+func Main(m *testing.M) {
+	code := m.Run()
+	if dir := built.Load(); dir != nil {
+		if err := os.RemoveAll(*dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	os.Exit(code)
+}
+
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "usher-bin-")
 	if err != nil {
 		return "", err
 	}
+	built.Store(&dir)
 	bin := filepath.Join(dir, "usher")
 	out, err := exec.Command("go", "build", "-o", bin, "github.com/usher-seats/usher/cmd/usher").CombinedOutput()
 	if err != nil {

@@ -3,7 +3,11 @@ package soak
 import (
 	"testing"
 	"time"
+
+	"github.com/usher-seats/usher/internal/proc"
 )
+
+func TestMain(m *testing.M) { proc.Main(m) }
 
 // Each of these has a long twin, which says what it proves.
 
