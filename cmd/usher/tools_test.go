@@ -13,6 +13,8 @@ import (
 	"github.com/usher-seats/usher/server"
 )
 
+func TestMain(m *testing.M) { proc.Main(m) }
+
 // TestDemo proves that the demo sells out and ends after the audit.
 func TestDemo(t *testing.T) {
 	stdout, stderr, code := invoke(t, "demo", "--once", "--seats", "1000", "--buyers", "8")
