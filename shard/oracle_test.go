@@ -21,7 +21,7 @@ import (
 // USHER_ORACLE_OPS sets the number of operations, USHER_ORACLE_SEED the seed.
 func TestOracle(t *testing.T) {
 	const episode = 10_000 // operations; then everything begins anew
-	ops, seed := envInt(t, "USHER_ORACLE_OPS", 200_000), uint64(envInt(t, "USHER_ORACLE_SEED", int(rand.Int32())))
+	ops, seed := envInt(t, "USHER_ORACLE_OPS", 100_000), uint64(envInt(t, "USHER_ORACLE_SEED", int(rand.Int32())))
 	for done := 0; done < ops; done += episode {
 		if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { newTrial(t, seed).run(episode) }) {
 			t.Fatalf("rerun: USHER_ORACLE_SEED=%d USHER_ORACLE_OPS=1 go test -run TestOracle ./shard", seed)
