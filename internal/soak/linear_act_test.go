@@ -19,6 +19,7 @@ type act struct {
 	order    int         // which hold of the quartet it is about; unused in maps
 	deadline wire.Millis // 0: none, or only the client library knows
 	logged   bool        // the answer surely came from the log, not from an early look
+	audit    bool        // asked when all was quiet
 	forged   bool        // quoted a fence that is not the hold's
 
 	who       int   // for the story only
@@ -55,6 +56,7 @@ type verdict struct {
 	rejected stamp // in the log, and so for ever
 	lost     uint8
 
+	final               byte // phase when all was quiet; 0: not granted, or nobody looked
 	confirmed, released stamp
 	kept, reacquired    bool  // how it was booked: while it was held, or granted anew
 	missed              stamp // confirmed too late, and lost for ever
@@ -95,6 +97,9 @@ func (v *verdict) hear(a *act) error {
 	case a.kind == wire.KindGetHold && a.status == wire.StatusOK:
 		v.book(a.reacquired, a.state == wire.StateBooked || a.state == wire.StateCancelled)
 		v.missed.sure = v.missed.sure || a.state == wire.StateLost
+		if a.audit {
+			v.final = phaseOf[a.state]
+		}
 		return firstOf(same(&v.fence, a.fence), v.granted.hear(0))
 	case a.kind == wire.KindConfirm && a.status == wire.StatusOK:
 		v.book(a.reacquired, true)
@@ -126,6 +131,34 @@ func same[T ~uint8 | ~int64 | ~uint64](known *T, told T) error {
 		*known = told
 	}
 	return nil
+}
+
+// heard leaves out the acts without an answer that certainly had no effect: at
+// some time after the last of them the log decided the hold anew, or nothing of
+// the kind had become of it. What remains is few, or the search would try each
+// wherever it fits. quiet is a stamp after all of them.
+func heard(acts []*act, verdicts []verdict, quiet wire.Millis) (list []*act) {
+	for _, a := range acts {
+		if a.known || a.kind == 0 || verdicts[a.order].mayHear(a.kind, quiet) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+func (v *verdict) mayHear(k wire.Kind, quiet wire.Millis) bool {
+	switch {
+	case quiet == wire.Never: // nobody has looked
+		return true
+	case k == wire.KindHold:
+		return max(v.granted.now, v.rejected.now) < quiet
+	case k == wire.KindConfirm:
+		return v.final == booked || v.final == cancelled || v.final == missed
+	case k == wire.KindRelease:
+		return v.final == released
+	default:
+		return v.final == cancelled
+	}
 }
 
 func firstOf(errs ...error) error {

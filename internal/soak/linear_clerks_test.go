@@ -182,8 +182,12 @@ func (k *teller) ask(x asking) error {
 	for again := false; ; again = true {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		x.act.who, x.act.call = k.who, k.l.now()
+		lives := k.l.lives.Load()
 		err := k.call(ctx, &x, again)
 		cancel()
+		if lives != k.l.lives.Load() {
+			k.twice(&x, err)
+		}
 		repeat, err := k.judge(&x, err)
 		if err != nil {
 			return fmt.Errorf("%v: %w", x.act, err)
@@ -193,6 +197,15 @@ func (k *teller) ask(x asking) error {
 		}
 		x.act = &act{kind: wire.KindHold, order: x.order.number, logged: true}
 		patience = killTimeout
+	}
+}
+
+// twice allows for what the library may have done in a call during which the node
+// died: confirmed without an answer, and been told when it confirmed again that
+// the booking had been cancelled by then.
+func (k *teller) twice(x *asking, err error) {
+	if x.act.kind == wire.KindConfirm && client.StatusOf(err) == wire.StatusCancelled {
+		x.quartet.record(&act{kind: wire.KindConfirm, order: x.act.order, forged: x.act.forged, who: k.who, call: x.act.call, ret: forever})
 	}
 }
 

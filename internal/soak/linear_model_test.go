@@ -1,7 +1,9 @@
 package soak
 
 import (
+	"cmp"
 	"hash/maphash"
+	"slices"
 	"strings"
 
 	"github.com/anishathalye/porcupine"
@@ -44,21 +46,73 @@ type scene struct {
 // has not from there on. Where an act tells its stamp, expiry is exact. Where it
 // does not, time has passed as far as the answer needs, and no further: what is
 // possible later is then possible still.
-type quartetModel struct{ verdicts []verdict }
+//
+// What is known to have been decided at a stamp must have happened when time has
+// passed it. Without that the search would notice much later that it forgot the
+// effect of an act that nobody got an answer to.
+type quartetModel struct {
+	verdicts []verdict
+	dates    []date // by stamp
+}
+
+// A date is a stamp by which an order has left a phase, or reached one.
+type date struct {
+	now    wire.Millis
+	order  int
+	phases string // those it may be in afterwards
+}
+
+func newQuartetModel(verdicts []verdict) quartetModel {
+	m := quartetModel{verdicts: verdicts}
+	for i, v := range verdicts {
+		for _, d := range []struct {
+			stamp
+			phases []byte
+		}{
+			{v.granted, []byte{held, booked, released, expired, missed, cancelled}},
+			{v.rejected, []byte{refused}},
+			{v.confirmed, []byte{booked, cancelled}},
+			{v.released, []byte{released}},
+			{v.missed, []byte{missed}},
+		} {
+			if d.now != 0 {
+				m.dates = append(m.dates, date{d.now, i, string(d.phases)})
+			}
+		}
+	}
+	slices.SortFunc(m.dates, func(a, b date) int { return cmp.Compare(a.now, b.now) })
+	return m
+}
 
 func (m quartetModel) model() porcupine.Model {
 	seed := maphash.MakeSeed()
-	return porcupine.Model{
-		Init: func() any { return scene{phase: strings.Repeat(string([]byte{unborn}), len(m.verdicts))} },
-		Step: func(state, input, _ any) (bool, any) {
-			s := state.(scene)
-			ok := m.step(&s, input.(*act))
-			return ok, s
+	model := porcupine.NondeterministicModel{
+		Init: func() []any { return []any{scene{phase: strings.Repeat(string([]byte{unborn}), len(m.verdicts))}} },
+		Step: func(state, input, _ any) (next []any) {
+			s, a := state.(scene), input.(*act)
+			if m.step(&s, a) {
+				next = append(next, s)
+			}
+			if s = state.(scene); m.look(&s, a) {
+				next = append(next, s)
+			}
+			return next
 		},
 		Equal:             func(a, b any) bool { return a.(scene) == b.(scene) },
 		Hash:              func(s any) uint64 { return maphash.Comparable(seed, s.(scene)) },
 		DescribeOperation: func(input, _ any) string { return input.(*act).String() },
 	}
+	return model.ToModel()
+}
+
+// look lets a hold be turned away by the early look: that is true at one moment,
+// and nobody remembers it.
+func (m quartetModel) look(s *scene, a *act) bool {
+	if !a.known || a.kind != wire.KindHold || a.status != wire.StatusTaken || a.logged || s.phase[a.order] != unborn {
+		return false
+	}
+	mask := m.verdicts[a.order].mask
+	return m.passFor(s, mask&^a.seats) && s.taken()&mask == a.seats
 }
 
 // step lets an act happen in s, and reports whether its answer is possible.
@@ -88,6 +142,15 @@ func (m quartetModel) pass(s *scene, now wire.Millis) bool {
 	}
 	if now < s.now {
 		return false
+	}
+	first, _ := slices.BinarySearchFunc(m.dates, s.now, func(d date, now wire.Millis) int { return cmp.Compare(d.now, now) })
+	for _, d := range m.dates[first:] {
+		if d.now >= now {
+			break
+		}
+		if strings.IndexByte(d.phases, s.phase[d.order]) < 0 {
+			return false
+		}
 	}
 	s.now = now
 	for _, o := range s.owner {
@@ -185,21 +248,9 @@ func (m quartetModel) hold(s *scene, a *act) bool {
 		return phase != refused && (phase != unborn || m.grant(s, a))
 	case wire.StatusLate:
 		return phase == unborn && a.deadline != 0 && a.now > a.deadline && m.pass(s, a.now)
-	case wire.StatusTaken:
-		repeat := v.rejected.sure && a.seats == v.lost && (a.now == v.rejected.now || a.now == 0)
-		if phase == refused {
-			return repeat
-		}
-		if phase != unborn {
-			return false
-		}
-		before := *s
-		if repeat && m.reject(s, a) {
-			return true
-		}
-		*s = before
-		// The early look: true at one moment, remembered by nobody.
-		return !a.logged && m.passFor(s, v.mask&^a.seats) && s.taken()&v.mask == a.seats
+	case wire.StatusTaken: // by the log
+		told := v.rejected.sure && a.seats == v.lost && (a.now == v.rejected.now || a.now == 0)
+		return told && (phase == refused || phase == unborn && m.reject(s, a))
 	}
 	return false
 }

@@ -39,11 +39,11 @@ func (k *tapper) run(ctx context.Context) error {
 func (k *tapper) ask(x asking) {
 	a := x.act
 	a.who = k.who
-	if a.kind != wire.KindMap && a.kind != wire.KindGetHold && !a.logged && k.rand.IntN(8) == 0 {
+	if a.kind != wire.KindMap && a.kind != wire.KindGetHold && !a.audit && k.rand.IntN(8) == 0 {
 		a.deadline = x.show.event.Now() + wire.Millis(k.rand.IntN(30)-10)
 	}
 	pipe := k.rand.IntN(2)
-	if a.kind == wire.KindHold && !a.logged && k.rand.IntN(3) == 0 {
+	if a.kind == wire.KindHold && !a.audit && k.rand.IntN(3) == 0 {
 		again := *a
 		again.logged = true
 		if again.deadline != 0 {

@@ -2,6 +2,7 @@ package soak
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 const (
 	quartetsInRow = 4                // side by side, in two rows: they share words
 	checkTime     = 60 * time.Second // for the search in one quartet's history
+	forgedTime    = 5 * time.Second  // in a forged one, of which there are many
 	auditVolley   = 64               // requests under way in the audit
 )
 
@@ -73,8 +76,10 @@ func testLinear(t *testing.T, plan linearPlan) {
 	for range plan.kills {
 		// The moment of death is random: that is the test.
 		<-time.After(plan.life/2 + time.Duration(r.Int64N(int64(plan.life))))
+		l.lives.Add(1)
 		node.Kill()
 		node = place.Start(t)
+		l.lives.Add(1)
 	}
 	<-time.After(plan.life)
 	stop()
@@ -89,7 +94,7 @@ func testLinear(t *testing.T, plan linearPlan) {
 	for _, s := range l.shows {
 		for i, q := range s.quartets {
 			q.finish(l.now())
-			if err := q.check(); err != nil {
+			if err := checkActs(q.masks(), q.acts, s.quiet, checkTime); err != nil {
 				t.Fatalf("%s, quartet %d: %v", s.event.Key(), i, err)
 			}
 		}
@@ -102,19 +107,21 @@ func testLinear(t *testing.T, plan linearPlan) {
 	l.forge(t)
 }
 
-// A linear is a history in the making. Immutable but for the quartets.
+// A linear is a history in the making. Immutable but for lives.
 type linear struct {
 	plan  linearPlan
 	addr  string
 	began time.Time
 	shows []*show
+	lives atomic.Int32 // changes when the node dies, and when it is back
 }
 
-// A show is an event and the quartets of its seats. Immutable.
+// A show is an event and the quartets of its seats. Immutable but for quiet.
 type show struct {
 	event    *client.Event
 	short    bool // most holds end by themselves
 	quartets []*quartet
+	quiet    wire.Millis // all that was asked before the audit has been decided; set by it
 }
 
 // A quartet is four seats that are checked together, two in each of two rows.
@@ -137,8 +144,9 @@ type order struct {
 	ttl    uint32
 	flags  wire.HoldFlags
 
-	fence   wire.Fence // guarded; 0: not granted as far as anybody knows
-	unknown bool       // guarded; somebody got no answer
+	fence   wire.Fence     // guarded; 0: not granted as far as anybody knows
+	unknown bool           // guarded; somebody got no answer
+	state   wire.HoldState // guarded; as it was read last
 }
 
 func (l *linear) now() int64 { return int64(time.Since(l.began)) }
@@ -195,14 +203,23 @@ func (l *linear) open(t *testing.T, seed uint64) (stop func()) {
 }
 
 // audit asks once more, now that all is quiet: for every order that was granted or
-// got no answer, marked as a repeat, so that what became of it is known; and then
-// for every hold as it stands, and the map.
+// got no answer, marked as a repeat, so that what became of it is known; for every
+// hold as it stands, and when it came to that; and for the map.
 func (l *linear) audit(t *testing.T, s *show) {
 	t.Helper()
-	a := &tapper{asker: asker{l: l, who: l.plan.tellers + l.plan.tappers, rand: rand.New(rand.NewPCG(1, 1))}}
-	defer a.hangUp()
+	// What clients gave up on may still be on its way. Behind it on the same
+	// connections, which are taken in turn, come these.
+	for range 8 {
+		m, err := s.event.Map(t.Context(), client.Consistent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.quiet = m.Now + 1
+	}
+	k := &tapper{asker: asker{l: l, who: l.plan.tellers + l.plan.tappers, rand: rand.New(rand.NewPCG(1, 1))}}
+	defer k.hangUp()
 	send := func() {
-		if err := a.volley(t.Context()); err != nil {
+		if err := k.volley(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -210,7 +227,8 @@ func (l *linear) audit(t *testing.T, s *show) {
 		for _, q := range s.quartets {
 			for i, o := range q.orders {
 				if act := make(o); act != nil {
-					a.ask(asking{show: s, quartet: q, order: o, act: act})
+					act.order, act.audit = o.number, true
+					k.ask(asking{show: s, quartet: q, order: o, act: act})
 				}
 				if i%auditVolley == 0 {
 					send()
@@ -223,15 +241,24 @@ func (l *linear) audit(t *testing.T, s *show) {
 		if o.fence == 0 && !o.unknown {
 			return nil
 		}
-		return &act{kind: wire.KindHold, order: o.number, logged: true}
+		return &act{kind: wire.KindHold, logged: true}
 	})
 	each(func(o *order) *act {
 		if o.fence == 0 {
 			return nil
 		}
-		return &act{kind: wire.KindGetHold, order: o.number}
+		return &act{kind: wire.KindGetHold}
 	})
-	a.ask(asking{show: s, act: &act{kind: wire.KindMap}})
+	each(func(o *order) *act {
+		switch o.state {
+		case wire.StateReleased:
+			return &act{kind: wire.KindRelease, fence: o.fence}
+		case wire.StateBooked, wire.StateLost:
+			return &act{kind: wire.KindConfirm, fence: o.fence}
+		}
+		return nil
+	})
+	k.ask(asking{show: s, act: &act{kind: wire.KindMap}})
 	send()
 }
 
@@ -256,6 +283,9 @@ func (q *quartet) learn(o *order, a *act) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	o.unknown = o.unknown || !a.known
+	if a.known && a.kind == wire.KindGetHold {
+		o.state = a.state
+	}
 	if a.known && a.fence != 0 && o.fence == 0 {
 		o.fence = a.fence
 		q.granted = append(q.granted, o)
@@ -284,23 +314,29 @@ func (q *quartet) maskOf(seats wire.SeatList) (mask uint8, err error) {
 	return mask, nil
 }
 
-// check searches for an order of the history that the model allows.
-func (q *quartet) check() error { return checkActs(q.masks(), q.acts) }
+// errUndecided is the end of a search that took too long.
+var errUndecided = errors.New("there was no time to find an order, or that there is none")
 
-func checkActs(masks []uint8, acts []*act) error {
+// checkActs searches for an order of the acts that the model allows.
+func checkActs(masks []uint8, acts []*act, quiet wire.Millis, patience time.Duration) error {
 	verdicts, err := judge(masks, acts)
 	if err != nil {
 		return err
 	}
+	acts = heard(acts, verdicts, quiet)
 	var history []porcupine.Operation
 	for _, a := range acts {
 		history = append(history, porcupine.Operation{ClientId: a.who, Input: a, Call: a.call, Return: a.ret})
 	}
-	result, info := porcupine.CheckOperationsVerbose(quartetModel{verdicts}.model(), history, checkTime)
-	if result == porcupine.Ok {
+	result, info := porcupine.CheckOperationsVerbose(newQuartetModel(verdicts).model(), history, patience)
+	switch result {
+	case porcupine.Ok:
 		return nil
+	case porcupine.Unknown:
+		return fmt.Errorf("%w: %s", errUndecided, story(acts, info))
+	default:
+		return fmt.Errorf("not linearizable: %s", story(acts, info))
 	}
-	return fmt.Errorf("%v: %s", result, story(acts, info))
 }
 
 // story tells how far the search came: the end of the longest order that it found,
