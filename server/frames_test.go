@@ -43,7 +43,7 @@ func TestBadFrames(t *testing.T) {
 		{"unknown kind", 200, good, wire.StatusUnknownKind, "kind 200"},
 		{"second hello", wire.KindHello, hello("", 0).Append(nil), wire.StatusUnknownKind, "kind 1"},
 		{"leaders' kind", wire.KindWallClock, good, wire.StatusUnknownKind, "kind 47"},
-		{"cluster's kind", wire.KindBootstrap, good, wire.StatusUnknownKind, "kind 68"},
+		{"cluster's kind", wire.KindBootstrap, good, wire.StatusUnknownKind, "kind 143"},
 		{"no body", wire.KindHold, nil, wire.StatusBadFrame, "short"},
 		{"half an event", wire.KindHold, good[:7], wire.StatusBadFrame, "short"},
 		{"only an event", wire.KindHold, good[:8], wire.StatusBadFrame, "short"},

@@ -79,6 +79,14 @@ func (r *reader) id() (id ID) {
 	return id
 }
 
+// hash reads 32 bytes.
+func (r *reader) hash() (v [32]byte) {
+	if b := r.take(len(v)); b != nil {
+		v = [32]byte(b)
+	}
+	return v
+}
+
 // bytes reads a u16 length and that many bytes.
 func (r *reader) bytes() []byte { return r.take(int(r.u16())) }
 

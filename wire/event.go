@@ -110,9 +110,7 @@ func (c *Create) Decode(body []byte) error {
 	c.Mutation.read(&r)
 	c.Offset = r.u32()
 	c.Total = r.u32()
-	if v := r.take(len(c.Digest)); v != nil {
-		c.Digest = [32]byte(v)
-	}
+	c.Digest = r.hash()
 	c.Chunk = r.long()
 	return r.finish()
 }
@@ -222,9 +220,7 @@ func (a *Assign) Decode(body []byte) error {
 	r := reader{b: body}
 	a.Mutation.read(&r)
 	a.Key = r.bytes()
-	if v := r.take(len(a.Digest)); v != nil {
-		a.Digest = [32]byte(v)
-	}
+	a.Digest = r.hash()
 	return r.finish()
 }
 
@@ -275,9 +271,7 @@ func (a *AddKey) Decode(body []byte) error {
 	r := reader{b: body}
 	a.Mutation.read(&r)
 	a.Name = r.bytes()
-	if v := r.take(len(a.Hash)); v != nil {
-		a.Hash = [32]byte(v)
-	}
+	a.Hash = r.hash()
 	a.Role = Role(r.u8())
 	return r.finish()
 }

@@ -47,6 +47,7 @@ const (
 	KindMap      Kind = 12 // EventRef → SeatMap
 	KindChanges  Kind = 13 // ChangesQuery → Changes
 	KindGetHold  Kind = 14 // HoldRef → HoldInfo; linearizable
+	KindNodes    Kind = 15 // empty → NodeList
 
 	// Operations on an event, decided by its shard.
 
@@ -73,8 +74,6 @@ const (
 	KindUnassign Kind = 65 // EventOp → empty
 	KindAddKey   Kind = 66 // AddKey → empty
 	KindDropKey  Kind = 67 // DropKey → empty
-
-	KindBootstrap Kind = 68 // Bootstrap; proposed by the directory's leader only
 )
 
 // Mutates reports whether the kind is an operation on an event that clients may

@@ -81,13 +81,14 @@ func (k *Key) Decode(body []byte) error {
 	return r.finish()
 }
 
-// Location tells where an event is decided. Shard time comes with it, because a
-// client needs it for its first id.
+// Location tells where an event is decided. The event's time comes with it,
+// because a client needs it for its first id; only the node that leads the shard
+// is sure to know it.
 type Location struct {
 	Event  EventID
 	Shard  uint32
-	Now    Millis
-	Leader []byte // address of the shard's leader; empty: the node that answers
+	Now    Millis // 0: not known to the node that answers
+	Leader []byte // address of the shard's leader, or of a node that knows more; empty: the node that answers
 }
 
 func (l *Location) Append(b []byte) []byte {

@@ -130,7 +130,7 @@ func TestPageHasEveryField(t *testing.T) {
 
 func pageBodies() map[string]any {
 	bodies := map[string]any{"Mutation": Mutation{}, "Rules": Rules{}, "Counts": Counts{}}
-	for _, s := range allSamples() {
+	for _, s := range publicSamples() {
 		bodies[s.name] = reflect.ValueOf(s.body).Elem().Interface()
 	}
 	bodies["Hello"] = Hello{}

@@ -69,6 +69,44 @@ func (l *EventList) Decode(body []byte) error {
 	return r.finish()
 }
 
+// NodeEntry is a node that clients can talk to.
+type NodeEntry struct {
+	Name []byte
+	Addr []byte // of its binary protocol
+}
+
+// NodeList answers KindNodes: the nodes of the cluster that have a binary
+// listener, in the order of their names. Version grows with every change of the
+// directory.
+type NodeList struct {
+	Version uint64
+	Nodes   []NodeEntry
+}
+
+func (l *NodeList) Append(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint64(b, l.Version)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(l.Nodes)))
+	for _, n := range l.Nodes {
+		b = appendBytes(appendBytes(b, n.Name), n.Addr)
+	}
+	return b
+}
+
+func (l *NodeList) Decode(body []byte) error {
+	const leastEntry = 2 + 2
+	r := reader{b: body}
+	l.Version = r.u64()
+	n := int(r.u16())
+	if n*leastEntry > len(r.b) {
+		return ErrShort
+	}
+	l.Nodes = make([]NodeEntry, n)
+	for i := range l.Nodes {
+		l.Nodes[i] = NodeEntry{Name: r.bytes(), Addr: r.bytes()}
+	}
+	return r.finish()
+}
+
 // SaleState is where an event is in its sale window.
 type SaleState uint8
 
@@ -115,10 +153,15 @@ func (c *Counts) read(r *reader) {
 	c.Free, c.Held, c.Booked, c.Blocked = r.u32(), r.u32(), r.u32(), r.u32()
 }
 
+// AgeAt is where EventInfo and SeatMap have their Age: a node writes it over the
+// zero of the shard, which knows no leaders.
+const AgeAt = 16
+
 // EventInfo is an event's rules and counts, consistent in themselves.
 type EventInfo struct {
 	Version    Version
-	Now        Millis
+	Now        Millis // time of the event
+	Age        uint32 // milliseconds since the replica that answers last heard of its leader; 0 on the leader
 	Sale       SaleState
 	Rules      Rules
 	Total      Counts
@@ -130,6 +173,7 @@ type EventInfo struct {
 func (e *EventInfo) Append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(e.Version))
 	b = binary.LittleEndian.AppendUint64(b, uint64(e.Now))
+	b = binary.LittleEndian.AppendUint32(b, e.Age)
 	b = append(b, byte(e.Sale))
 	b = e.Rules.append(b)
 	b = e.Total.append(b)
@@ -151,6 +195,7 @@ func (e *EventInfo) Decode(body []byte) error {
 	r := reader{b: body}
 	e.Version = Version(r.u64())
 	e.Now = Millis(r.u64())
+	e.Age = r.u32()
 	e.Sale = SaleState(r.u8())
 	e.Rules.read(&r)
 	e.Total.read(&r)
@@ -198,13 +243,15 @@ func (s SeatState) String() string {
 // seats it has two words of eight bytes, low bits and high bits of their states.
 type SeatMap struct {
 	Version Version
-	Now     Millis
+	Now     Millis // time of the event
+	Age     uint32 // as in EventInfo
 	Planes  []byte // 16 bytes for each 64 seat ids
 }
 
 func (m *SeatMap) Append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(m.Version))
 	b = binary.LittleEndian.AppendUint64(b, uint64(m.Now))
+	b = binary.LittleEndian.AppendUint32(b, m.Age)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Planes)/16))
 	return append(b, m.Planes...)
 }
@@ -213,6 +260,7 @@ func (m *SeatMap) Decode(body []byte) error {
 	r := reader{b: body}
 	m.Version = Version(r.u64())
 	m.Now = Millis(r.u64())
+	m.Age = r.u32()
 	words := r.u32()
 	if uint64(words)*16 != uint64(len(r.b)) {
 		return fmt.Errorf("seat map of %d words has %d bytes", words, len(r.b))

@@ -130,11 +130,11 @@ class Event:
 
     def map(self):
         body = self.c.must("map", MAP, struct.pack("<Q", self.id), CONSISTENT)
-        version, now, words = struct.unpack_from("<QqI", body)
-        expect(len(body) == 20 + 16 * words, "a map of %d words with %d bytes" % (words, len(body)))
+        version, now, age, words = struct.unpack_from("<QqII", body)
+        expect(len(body) == 24 + 16 * words, "a map of %d words with %d bytes" % (words, len(body)))
 
         def state(seat):
-            low, high = struct.unpack_from("<QQ", body, 20 + 16 * (seat // 64))
+            low, high = struct.unpack_from("<QQ", body, 24 + 16 * (seat // 64))
             return STATES[2 * (high >> seat % 64 & 1) + (low >> seat % 64 & 1)]
         return version, words, state
 
