@@ -24,12 +24,21 @@ type GroupConfig struct {
 	// voters. Exactly the first voters of a new group set it, all with the same
 	// Peers.
 	Bootstrap bool
-	// Peers are the node ids of the first voters, this node among them; none:
-	// this node alone.
+	// Peers are the first voters, this replica among them, as raft's server ids;
+	// none: this replica alone.
 	Peers []string
+	// Replica is the number of this node's replica; see Member. 0: it has none, and
+	// is called after the node alone.
+	Replica uint64
 	// Transport connects the voters; nil: there is nobody to talk to. A peer's
 	// address is its node id.
 	Transport raft.Transport
+
+	// Chase has an empty entry follow each that changed something, if nothing else
+	// does. Followers learn of a commit with the entry after it, or some 100 ms
+	// later. It costs a write per entry, so it is for groups that change rarely and
+	// whose readers on other nodes should know at once.
+	Chase bool
 
 	// SnapshotOnClose takes a snapshot in Close, so that the next start has
 	// nothing to replay.

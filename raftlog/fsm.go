@@ -46,6 +46,8 @@ type fsm struct {
 	closing     bool   // snapshots are given up
 	picture     *picture
 	partsHint   int // parts at the last snapshot
+	conf        raft.Configuration
+	confIndex   uint64 // of the last configuration entry; 0: none was seen since the start
 
 	delivery delivery // the applier's alone
 
@@ -97,6 +99,7 @@ func (f *fsm) apply(l *raft.Log) {
 		f.applyEntryLocked(l)
 	case raft.LogConfiguration:
 		f.index, f.term = l.Index, l.Term
+		f.conf, f.confIndex = raft.DecodeConfiguration(l.Data), l.Index
 		f.configs.Add(1)
 		f.show()
 		f.ahead()
@@ -137,6 +140,13 @@ func (f *fsm) show() {
 	f.applied.Store(f.index)
 	f.due.Store(int64(f.sm.NextDue()))
 	f.clock.stamp.Store(int64(f.stamp))
+}
+
+// configuration is the last that was applied, and its index.
+func (f *fsm) configuration() (raft.Configuration, uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.conf, f.confIndex
 }
 
 // nextDue is the time at which something is due, as of the last entry.

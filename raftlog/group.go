@@ -20,6 +20,7 @@ type Group struct {
 	cfg   GroupConfig
 	raft  *raft.Raft
 	logs  raft.LogStore
+	snaps raft.SnapshotStore
 	clock clock
 	queue queue
 
@@ -93,7 +94,7 @@ func (g *Group) Now() wire.Millis { return g.clock.now() }
 // Leader is the node id of the group's leader as far as this node knows, or "".
 func (g *Group) Leader() string {
 	_, id := g.raft.LeaderWithID()
-	return string(id)
+	return nodeOf(id)
 }
 
 // AwaitLeading returns when the group leads here, or with ctx's error.
@@ -112,7 +113,8 @@ func (g *Group) Snapshot(ctx context.Context) error { return g.snapshotter.reque
 // Hash is the state machine's hash, between two entries.
 func (g *Group) Hash() uint64 { return g.fsm.hash() }
 
-// Close refuses new batches, finishes those it has taken and stops the group.
+// Close hands leadership over if it can, refuses new batches, finishes those it
+// has taken and stops the group.
 // When ctx ends first, what is left is answered without being finished: not
 // applied if it was not proposed, unknown if it was. Later calls wait for the
 // first.
@@ -127,6 +129,7 @@ func (g *Group) Close(ctx context.Context) error {
 
 func (g *Group) close(ctx context.Context) error {
 	p := &g.proposer
+	g.handOver(ctx)
 	p.closing.Store(true)
 	p.signal()
 	select {

@@ -175,6 +175,7 @@ func (n *Node) enter() error {
 			return fmt.Errorf("group %d: %w", g, err)
 		}
 	}
+	n.incarnation = next.incarnation
 	return n.writeCards(next)
 }
 
@@ -227,6 +228,9 @@ func (n *Node) checkGroup(group uint64) error {
 	vote, err := readVote(n.bolt, group)
 	if err != nil {
 		return err
+	}
+	if vote != nil && vote.dropped {
+		return n.eraseGroup(group)
 	}
 	snap, err := readSnapshotHeader(n.snap, group)
 	if err != nil {

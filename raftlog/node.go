@@ -119,6 +119,7 @@ type Node struct {
 	opts Options
 
 	// Set by Open, then immutable.
+	incarnation           [16]byte
 	log, snap             *pebble.DB
 	logSynced, snapSynced *syncedFS
 	bolt                  *raftboltdb.BoltStore
@@ -136,6 +137,7 @@ type Node struct {
 
 	mu      sync.Mutex
 	closing bool                    // no group may be attached any more
+	dropped map[uint64]bool         // groups that are being dropped
 	running map[uint64]func()       // attached groups: how to stop each
 	stores  map[uint64]*groupStores // handed out by openGroupStores
 }
@@ -159,6 +161,7 @@ func Open(o Options) (*Node, error) {
 		snapshotTurn: make(chan struct{}, 1),
 		running:      make(map[uint64]func()),
 		stores:       make(map[uint64]*groupStores),
+		dropped:      make(map[uint64]bool),
 		flushed:      make(chan struct{}, 1),
 	}
 	n.snapshotTurn <- struct{}{}
@@ -250,6 +253,9 @@ func (n *Node) openGroupStores(group uint64) (*logStore, *stableStore, *snapshot
 	if n.closing {
 		return nil, nil, nil, errClosing
 	}
+	if n.dropped[group] {
+		return nil, nil, nil, fmt.Errorf("raftlog: group %d is being dropped", group)
+	}
 	if g := n.stores[group]; g != nil {
 		return g.logs, g.stable, g.snaps, nil
 	}
@@ -279,6 +285,13 @@ func (n *Node) loadGroup(group uint64) (*groupStores, error) {
 	}
 	return &groupStores{logs, stable, snaps}, nil
 }
+
+// Incarnation is what tells the node's stores from all others, also from those of
+// a node that had its name before.
+func (n *Node) Incarnation() [16]byte { return n.incarnation }
+
+// Holds lists the groups of which the node has an entry or a snapshot.
+func (n *Node) Holds() ([]uint64, error) { return n.groupsOnDisk() }
 
 // DiskLow reports that free space is below the reserve: admit no new holds, so
 // that confirms and releases still find room. It clears when space returns.

@@ -44,6 +44,7 @@ type proposer struct {
 	fsm     *fsm
 	clock   *clock
 	answer  time.Duration // after which an entry's operations are answered: unknown
+	chase   bool          // see GroupConfig.Chase
 
 	wake    chan struct{}         // there is something to look at
 	elected atomic.Pointer[reign] // begun by the applier, not yet published
@@ -60,6 +61,7 @@ type proposer struct {
 	stamp     wire.Millis // of the last entry
 	lastTick  time.Duration
 	lastStamp bool      // the entry that stamps the end has been considered
+	untold    bool      // the last entry had operations, and is to be chased
 	writes    batchList // taken from the queue, in no entry yet
 	reads     batchList
 	ready     batchList
@@ -164,6 +166,8 @@ func (p *proposer) proposeNext(r *reign) bool {
 	case !p.reads.empty() || !p.ready.empty():
 		p.barriers.Add(1)
 		p.propose(&flight{}, now)
+	case p.untold && p.flights.count() == 0 && !p.closing.Load():
+		p.propose(&flight{tick: true}, now)
 	case p.tickDue(due, now, mono):
 		p.lastTick = mono
 		p.ticks.Add(1)
@@ -268,6 +272,7 @@ func (p *proposer) propose(fl *flight, now wire.Millis) {
 	for b := fl.writes.first; b != nil; b = b.next {
 		data = append(data, b.buf...)
 	}
+	p.untold = p.chase && ops > 0
 	p.entries.Add(1)
 	p.ops.Add(uint64(ops))
 	p.bytes.Add(uint64(len(data)))

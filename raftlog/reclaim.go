@@ -3,6 +3,7 @@ package raftlog
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -75,9 +76,17 @@ func (s *logStore) reclaim(first uint64) error {
 		return err
 	}
 	s.mu.Lock()
-	s.reclaimed = hi
+	s.reclaimed = max(s.reclaimed, hi)
 	s.mu.Unlock()
 	return nil
+}
+
+// retire leaves nothing to cut out: the group is dropped, and may come back with
+// entries of the same indexes.
+func (s *logStore) retire() {
+	s.mu.Lock()
+	s.reclaimed = math.MaxUint64
+	s.mu.Unlock()
 }
 
 // logStores are the logs in use.

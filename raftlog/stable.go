@@ -44,6 +44,8 @@ type stableStore struct {
 // A vote is the record. Beside term and vote it quotes how far log and snapshots
 // had come when it was written, so that an older copy of either is noticed.
 type vote struct {
+	dropped   bool   // the group's data are being removed; the rest is void
+	replica   uint64 // whose promises these are; see Member
 	term      uint64 // 0: the group has not begun
 	cast      bool
 	candidate []byte // who got the vote of this term, if cast
@@ -51,14 +53,23 @@ type vote struct {
 	snapIndex uint64
 }
 
-const voteFormat = 1
+const voteFormat = 2
+
+// What the second byte of a vote says.
+const (
+	voteCast = 1 << iota
+	voteDropped
+)
 
 func (v vote) encode() []byte {
 	b := []byte{voteFormat, 0}
 	if v.cast {
-		b[1] = 1
+		b[1] |= voteCast
 	}
-	for _, u := range []uint64{v.term, v.logEnd.cuts, v.logEnd.index, v.snapIndex} {
+	if v.dropped {
+		b[1] |= voteDropped
+	}
+	for _, u := range []uint64{v.replica, v.term, v.logEnd.cuts, v.logEnd.index, v.snapIndex} {
 		b = binary.LittleEndian.AppendUint64(b, u)
 	}
 	return seal(append(b, v.candidate...))
@@ -66,16 +77,19 @@ func (v vote) encode() []byte {
 
 func decodeVote(b []byte) (*vote, error) {
 	b, ok := unseal(b)
-	if !ok || len(b) < 34 || b[0] != voteFormat {
+	const fixed = 2 + 5*8
+	if !ok || len(b) < fixed || b[0] != voteFormat {
 		return nil, errDamaged
 	}
 	u := func(i int) uint64 { return binary.LittleEndian.Uint64(b[2+8*i:]) }
 	return &vote{
-		cast:      b[1] == 1,
-		term:      u(0),
-		logEnd:    logEnd{u(1), u(2)},
-		snapIndex: u(3),
-		candidate: bytes.Clone(b[34:]),
+		cast:      b[1]&voteCast != 0,
+		dropped:   b[1]&voteDropped != 0,
+		replica:   u(0),
+		term:      u(1),
+		logEnd:    logEnd{u(2), u(3)},
+		snapIndex: u(4),
+		candidate: bytes.Clone(b[fixed:]),
 	}, nil
 }
 
@@ -167,6 +181,21 @@ func (s *stableStore) Set(key, val []byte) error {
 	return s.writeLocked(vote{term: s.vote.term, cast: true, candidate: bytes.Clone(val)})
 }
 
+// ErrOtherReplica says that what the node has of a group is of another replica:
+// it has to be dropped first.
+var ErrOtherReplica = errors.New("raftlog: the data here are of another replica of the group")
+
+// claim makes the record that of a replica. A record that is there must be its own.
+func (s *stableStore) claim(replica uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.vote.term != 0 && s.vote.replica != replica {
+		return ErrOtherReplica
+	}
+	s.vote.replica = replica
+	return nil
+}
+
 // mark renews what the record quotes of the other stores, for the end of a run.
 func (s *stableStore) mark() error {
 	s.mu.Lock()
@@ -187,6 +216,7 @@ func (s *stableStore) writeLocked(v vote) error {
 	if err := s.n.failure(); err != nil {
 		return err
 	}
+	v.replica = s.vote.replica
 	v.logEnd, v.snapIndex = s.others()
 	s.slot.enter()
 	err := s.n.bolt.Set(s.key, v.encode())

@@ -50,6 +50,9 @@ func (n *Node) StartGroup(c GroupConfig) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := stable.claim(c.Replica); err != nil {
+		return nil, err
+	}
 	g, err := startGroup(c, groupEnv{
 		node:          n.opts.NodeID,
 		fatal:         n.fail,
@@ -90,7 +93,7 @@ func (c *GroupConfig) validate(node string) error {
 		c.Log = slog.Default()
 	}
 	if len(c.Peers) == 0 {
-		c.Peers = []string{node}
+		c.Peers = []string{string(serverID(node, c.Replica))}
 	}
 	return nil
 }
@@ -103,11 +106,11 @@ func startGroup(c GroupConfig, env groupEnv, s storage) (*Group, error) {
 		c.Transport = loopback(env.node)
 	}
 	c.Log = c.Log.With("group", c.ID)
-	g := &Group{id: c.ID, cfg: c, logs: s.logs, closed: make(chan struct{})}
+	g := &Group{id: c.ID, cfg: c, logs: s.logs, snaps: s.snaps, closed: make(chan struct{})}
 	g.wire(env)
 	g.fsm.start()
 
-	conf := g.raftConfig(env.node)
+	conf := g.raftConfig(serverID(env.node, c.Replica))
 	cache, err := raft.NewLogCache(cachedEntries, s.logs)
 	if err != nil {
 		return nil, err
@@ -126,7 +129,7 @@ func startGroup(c GroupConfig, env groupEnv, s storage) (*Group, error) {
 	g.snapshotter.raft = g.raft
 	go g.proposer.run()
 	go g.snapshotter.run()
-	g.electSoleVoter(env.node)
+	g.electSoleVoter(conf.LocalID)
 	return g, nil
 }
 
@@ -144,16 +147,16 @@ func (g *Group) wire(env groupEnv) {
 	f.ahead, f.logged = p.signal, s.logged
 	f.elected = func(r *reign) { p.elected.Store(r) }
 
-	p.token, p.answer = token, g.cfg.AnswerTimeout
+	p.token, p.answer, p.chase = token, g.cfg.AnswerTimeout, g.cfg.Chase
 	p.queue, p.flights, p.fsm, p.clock = &g.queue, &g.flights, f, &g.clock
 	p.wake = make(chan struct{}, 1)
 	p.abort = make(chan struct{})
 	p.ended = make(chan struct{})
 }
 
-func (g *Group) raftConfig(node string) *raft.Config {
+func (g *Group) raftConfig(self raft.ServerID) *raft.Config {
 	conf := raft.DefaultConfig()
-	conf.LocalID = raft.ServerID(node)
+	conf.LocalID = self
 	conf.HeartbeatTimeout = g.cfg.ElectionTimeout
 	conf.ElectionTimeout = g.cfg.ElectionTimeout
 	conf.LeaderLeaseTimeout = g.cfg.ElectionTimeout * 4 / 5 // step down before another can be elected
@@ -174,7 +177,7 @@ func (c *GroupConfig) voters() raft.Configuration {
 	var conf raft.Configuration
 	for _, id := range c.Peers {
 		conf.Servers = append(conf.Servers, raft.Server{
-			Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(id),
+			Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(nodeOf(raft.ServerID(id))),
 		})
 	}
 	return conf
@@ -192,9 +195,9 @@ func loopback(node string) raft.Transport {
 // timeouts. TimeoutNow is the message by which a leader hands over: stand for
 // election at once. It is sound at any time, since it only starts an election,
 // and leaves the timeouts as they are for the day other voters come.
-func (g *Group) electSoleVoter(node string) {
+func (g *Group) electSoleVoter(self raft.ServerID) {
 	servers := g.raft.GetConfiguration().Configuration().Servers
-	if len(servers) != 1 || string(servers[0].ID) != node {
+	if len(servers) != 1 || servers[0].ID != self {
 		return
 	}
 	req := raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}
