@@ -23,8 +23,8 @@ type Member struct {
 	Voter   bool
 }
 
-// serverID is what raft calls a replica: the node's name and the replica's number.
-func serverID(node string, replica uint64) raft.ServerID {
+// ServerID is what raft calls a replica: the node's name and the replica's number.
+func ServerID(node string, replica uint64) raft.ServerID {
 	if replica == 0 {
 		return raft.ServerID(node)
 	}
@@ -66,7 +66,7 @@ var ErrNotLeader = raft.ErrNotLeader
 // caught up, and is added without one; who takes away and gives a vote at once
 // can leave a group without quorum.
 func (g *Group) SetMember(ctx context.Context, m Member, base uint64) error {
-	id, addr := serverID(m.Node, m.Replica), raft.ServerAddress(m.Node)
+	id, addr := ServerID(m.Node, m.Replica), raft.ServerAddress(m.Node)
 	if m.Voter {
 		return g.change(ctx, func() raft.IndexFuture { return g.raft.AddVoter(id, addr, base, 0) })
 	}
@@ -75,12 +75,12 @@ func (g *Group) SetMember(ctx context.Context, m Member, base uint64) error {
 
 // DemoteMember takes a member's vote away; it stays a member.
 func (g *Group) DemoteMember(ctx context.Context, m Member, base uint64) error {
-	return g.change(ctx, func() raft.IndexFuture { return g.raft.DemoteVoter(serverID(m.Node, m.Replica), base, 0) })
+	return g.change(ctx, func() raft.IndexFuture { return g.raft.DemoteVoter(ServerID(m.Node, m.Replica), base, 0) })
 }
 
 // RemoveMember ends a membership. A leader hands over before it removes itself.
 func (g *Group) RemoveMember(ctx context.Context, m Member, base uint64) error {
-	return g.change(ctx, func() raft.IndexFuture { return g.raft.RemoveServer(serverID(m.Node, m.Replica), base, 0) })
+	return g.change(ctx, func() raft.IndexFuture { return g.raft.RemoveServer(ServerID(m.Node, m.Replica), base, 0) })
 }
 
 // errNoBase is a change of members that does not say of which configuration.
@@ -117,7 +117,7 @@ func (g *Group) Transfer(ctx context.Context, to Member) error {
 	if to.Node == "" {
 		return await(ctx, func() error { return g.raft.LeadershipTransfer().Error() })
 	}
-	id, addr := serverID(to.Node, to.Replica), raft.ServerAddress(to.Node)
+	id, addr := ServerID(to.Node, to.Replica), raft.ServerAddress(to.Node)
 	return await(ctx, func() error { return g.raft.LeadershipTransferToServer(id, addr).Error() })
 }
 

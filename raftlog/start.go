@@ -93,7 +93,7 @@ func (c *GroupConfig) validate(node string) error {
 		c.Log = slog.Default()
 	}
 	if len(c.Peers) == 0 {
-		c.Peers = []string{string(serverID(node, c.Replica))}
+		c.Peers = []string{string(ServerID(node, c.Replica))}
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func startGroup(c GroupConfig, env groupEnv, s storage) (*Group, error) {
 	g.wire(env)
 	g.fsm.start()
 
-	conf := g.raftConfig(serverID(env.node, c.Replica))
+	conf := g.raftConfig(ServerID(env.node, c.Replica))
 	cache, err := raft.NewLogCache(cachedEntries, s.logs)
 	if err != nil {
 		return nil, err
