@@ -43,7 +43,8 @@ func (s *script) run(t *testing.T, c *datadriven.TestData) string {
 	m := wire.Mutation{ID: wire.KeyID(strconv.Itoa(id))}
 	switch c.Cmd {
 	case "bootstrap":
-		op := wire.Bootstrap{Mutation: m, Cluster: wire.KeyID("cluster"), Shards: uint32(intArg(t, c, "shards"))}
+		op := firstCluster(uint32(intArg(t, c, "shards")))
+		op.Mutation = m
 		return s.apply(at, wire.KindBootstrap, op.Append(nil))
 	case "assign":
 		m.Deadline = wire.Millis(intArg(t, c, "deadline"))

@@ -24,7 +24,7 @@ type history struct {
 
 func newHistory(seed uint64, entries int) *history {
 	h := &history{rng: rand.New(rand.NewPCG(seed, 1))}
-	boot := wire.Bootstrap{Mutation: h.mutation(), Cluster: wire.KeyID("c"), Shards: 5}
+	boot := firstCluster(5)
 	h.log = append(h.log, wire.Record{Kind: wire.KindBootstrap, Body: boot.Append(nil)}.Append(nil))
 	h.stamps = append(h.stamps, 1)
 	for len(h.log) < entries {
@@ -164,8 +164,8 @@ func check(t *testing.T, d *Directory) {
 		t.Errorf("%d events by key, %d by length, %d by id; sum %x, want %x", n, table.Len(), counted, d.events, events)
 	}
 	for i := range loads {
-		if loads[i] != table.loads[i] {
-			t.Errorf("shard %d has %d events and counts %d", i+1, loads[i], table.loads[i])
+		if loads[i] != uint32(table.Load(uint32(i)+1)) {
+			t.Errorf("shard %d has %d events and counts %d", i+1, loads[i], table.Load(uint32(i)+1))
 		}
 	}
 	var sum uint64
@@ -174,6 +174,17 @@ func check(t *testing.T, d *Directory) {
 	}
 	if sum != d.memory.sum || len(d.memory.index) != len(d.memory.ring) || d.keys != hashKeys(d.draft.keys) {
 		t.Errorf("the memory of %d answers or the keys do not add up", len(d.memory.ring))
+	}
+}
+
+// firstCluster is a cluster of one node.
+func firstCluster(shards uint32) *wire.Bootstrap {
+	return &wire.Bootstrap{
+		Mutation: wire.Mutation{ID: wire.KeyID("boot")},
+		Cluster:  wire.KeyID("c"),
+		Shards:   shards,
+		Replicas: 3,
+		Node:     wire.NodeInfo{Name: []byte("n1"), Incarnation: [16]byte{1}, Peer: []byte("10.0.0.1:7701"), Addr: []byte("10.0.0.1:7700")},
 	}
 }
 
@@ -219,7 +230,7 @@ func TestTablesNeverChange(t *testing.T) {
 // finds it there.
 func TestAnswersFollowTheTable(t *testing.T) {
 	d := New()
-	boot := wire.Bootstrap{Mutation: wire.Mutation{ID: wire.KeyID("boot")}, Shards: 2}
+	boot := firstCluster(2)
 	assign := wire.Assign{Mutation: wire.Mutation{ID: wire.KeyID("a")}, Key: []byte("gala")}
 	entry := wire.Record{Kind: wire.KindBootstrap, Body: boot.Append(nil)}.Append(nil)
 	entry = wire.Record{Kind: wire.KindAssign, Body: assign.Append(nil)}.Append(entry)
@@ -268,7 +279,7 @@ func TestDamagedPart(t *testing.T) {
 // must not copy them.
 func BenchmarkAssign(b *testing.B) {
 	d := New()
-	boot := wire.Bootstrap{Mutation: wire.Mutation{ID: wire.KeyID("boot")}, Shards: 4}
+	boot := firstCluster(4)
 	d.Apply(1, 1, wire.Record{Kind: wire.KindBootstrap, Body: boot.Append(nil)}.Append(nil), nil)
 	assign := func(i int) {
 		op := wire.Assign{Mutation: wire.Mutation{ID: wire.KeyID(fmt.Sprint(i))}, Key: fmt.Appendf(nil, "event-%d", i)}
@@ -290,7 +301,7 @@ func BenchmarkAssign(b *testing.B) {
 // snapshot of 100,000 events.
 func BenchmarkEncode(b *testing.B) {
 	d := New()
-	boot := wire.Bootstrap{Mutation: wire.Mutation{ID: wire.KeyID("boot")}, Shards: 4}
+	boot := firstCluster(4)
 	d.Apply(1, 1, wire.Record{Kind: wire.KindBootstrap, Body: boot.Append(nil)}.Append(nil), nil)
 	for i := range 100_000 {
 		op := wire.Assign{Mutation: wire.Mutation{ID: wire.KeyID(fmt.Sprint(i))}, Key: fmt.Appendf(nil, "event-%d", i)}
