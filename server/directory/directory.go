@@ -46,6 +46,7 @@ type Directory struct {
 // New is an empty directory, without a cluster.
 func New() *Directory {
 	d := &Directory{next: 1, counter: firstNumber, draft: newDraft(), memory: newMemory()}
+	d.setKeys(nil)
 	d.relayout()
 	d.publish()
 	return d

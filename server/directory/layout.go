@@ -73,9 +73,19 @@ func (l *layout) fill(want int) {
 // that it leads to the next. A way exists for as long as anything can be
 // improved, and every way taken brings the sum of squares down, so the loop ends
 // with leaders that are as even as the lists allow. Of several ways it takes a
-// short one, so that few leaders change.
+// short one, so that few leaders change. Behind the leader, a list keeps the order
+// that it had.
 func (l *layout) lead() {
+	was := make([][]int, len(l.lists))
+	for i, list := range l.lists {
+		was[i] = slices.Clone(list)
+	}
 	for l.improve() {
+	}
+	for i, list := range l.lists {
+		head := list[0]
+		copy(list, was[i])
+		l.prefer(i, head)
 	}
 }
 
@@ -140,8 +150,7 @@ func (l *layout) relieve(u int, led [][]int) bool {
 	return false
 }
 
-// prefer puts a node to the front of a list, and the others behind it in the
-// order that they have.
+// prefer puts a node to the front of a list.
 func (l *layout) prefer(i, n int) {
 	list := l.lists[i]
 	at := slices.Index(list, n)

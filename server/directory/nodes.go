@@ -113,7 +113,7 @@ func (d *Directory) readdress(nodes []Node, at int, node Node) (wire.Status, []b
 }
 
 // errLastEligible says that replicas would have nowhere to go.
-var errLastEligible = errors.New("no other node takes replicas: add one, or let another have some again, first")
+var errLastEligible = errors.New("no other node takes replicas; add one first, or end the drain of another")
 
 // othersEligible reports whether a node that is not draining would be left
 // without that one.
@@ -171,14 +171,14 @@ func (d *Directory) removeNode(body []byte) (wire.Status, []byte) {
 	case !d.othersEligible(name):
 		return refused("%s cannot be removed: %v", name, errLastEligible)
 	case held > 0 && !op.Force:
-		return refused("%s has replicas of %d shards: drain it first (usher admin drain-node %s), or remove it with --force if it is dead", name, held, name)
+		return refused("%s has replicas (shards: %d): drain it first (usher admin drain-node %s), or remove it with --force if it is dead", name, held, name)
 	case only != nil:
 		return refused("%s has the only replica of shard %d, whose events would be lost: give the shard a replica elsewhere first", name, only.ID)
 	}
 	d.draft.setNodes(slices.Delete(slices.Clone(d.draft.nodes), at, at+1))
 	d.place()
 	if held > 0 {
-		d.note("remove node %s by force, with replicas of %d shards", name, held)
+		d.note("remove node %s by force, with its replicas (shards: %d)", name, held)
 	} else {
 		d.note("remove node %s", name)
 	}

@@ -30,7 +30,7 @@ func (d *Directory) addShards(body []byte) (wire.Status, []byte) {
 	}
 	d.growShards(int(op.Count))
 	d.place()
-	d.note("add %d shards from %d", op.Count, have+1)
+	d.note("add shards %d to %d", have+1, d.draft.Shards())
 	d.scratch = (&wire.Shards{First: uint32(have + 1), Count: op.Count}).Append(d.scratch[:0])
 	return wire.StatusOK, d.scratch
 }
