@@ -111,11 +111,17 @@ func (h *history) onEvent() wire.Record {
 	m := h.mutation()
 	t := h.d.Table()
 	m.Event = wire.EventID(h.rng.Uint64N(uint64(h.d.next) + 1))
+	if h.rng.IntN(4) > 0 {
+		for e := range t.After(fmt.Sprintf("key-%d", h.rng.IntN(700))) { // one that is there
+			m.Event = e.ID
+			break
+		}
+	}
 	number := uint64(h.rng.IntN(100))
 	if e := t.Event(m.Event); e != nil {
 		number = e.Number - uint64(h.rng.IntN(8)/7)
 	}
-	switch h.rng.IntN(6) {
+	switch h.rng.IntN(8) {
 	case 0, 1:
 		op := wire.Move{Mutation: m, To: h.rng.Uint32N(uint32(t.Shards()) + 1)}
 		return wire.Record{Kind: wire.KindMove, Body: op.Append(nil)}

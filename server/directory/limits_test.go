@@ -90,6 +90,43 @@ func TestReplicasOfAShard(t *testing.T) {
 	}
 }
 
+// TestUnreadable proves that bodies that end too early or too late decide
+// nothing, whatever they are for, and that unknown kinds are called so.
+func TestUnreadable(t *testing.T) {
+	d := bigCluster(1)
+	before, hash := d.Table(), d.Hash()
+	m := wire.Mutation{ID: wire.KeyID("unreadable")}
+	for _, k := range []wire.Kind{
+		wire.KindAssign, wire.KindUnassign, wire.KindAddKey, wire.KindDropKey, wire.KindBootstrap, wire.KindAddNode,
+		wire.KindDrainNode, wire.KindRemoveNode, wire.KindAddShards, wire.KindSetReplicas, wire.KindMove, wire.KindMoved,
+		wire.KindUnmove, wire.KindAddSigningKey,
+	} {
+		body := append((&wire.EventOp{Mutation: m}).Append(nil), 0xff)
+		if s, text := tell(d, k, body); s != wire.StatusBadRequest || text == "" {
+			t.Errorf("kind %d: %v %q", k, s, text)
+		}
+	}
+	for _, k := range []wire.Kind{wire.KindHold, wire.KindFreeze, wire.KindAddSigningKey + 1, 255} {
+		if s, text := tell(d, k, (&wire.EventOp{Mutation: m}).Append(nil)); s != wire.StatusUnknownKind || text == "" {
+			t.Errorf("kind %d: %v %q", k, s, text)
+		}
+	}
+	if s, text := tell(d, wire.KindBy, (&wire.By{Record: []byte{1}}).Append(nil)); s != wire.StatusBadRequest || text == "" {
+		t.Errorf("a By with half a record: %v %q", s, text)
+	}
+	if d.Table() != before || d.Hash() != hash {
+		t.Error("something was decided")
+	}
+	for _, k := range []wire.Kind{wire.KindLocate, wire.KindEvents, wire.KindNodes} {
+		if s, text := before.Answer(wire.Record{Kind: k, Body: []byte{0xff}}, nil); s != wire.StatusBadFrame || len(text) == 0 {
+			t.Errorf("read of kind %d: %v %q", k, s, text)
+		}
+	}
+	if s, _ := before.Answer(wire.Record{Kind: wire.KindMap}, nil); s != wire.StatusUnknownKind {
+		t.Errorf("a read of another kind: %v", s)
+	}
+}
+
 // TestAuditIsARing proves that the audit log keeps the last lines, all of them in
 // order, and that tables keep those that they had.
 func TestAuditIsARing(t *testing.T) {
