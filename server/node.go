@@ -134,7 +134,10 @@ func (n *Node) startDirectory(ctx context.Context) error {
 		Mutation: wire.Mutation{ID: n.newID(g.log.Now())},
 		Cluster:  n.newID(g.log.Now()),
 		Shards:   uint32(defaultShards),
+		Replicas: 1,
+		Node:     wire.NodeInfo{Name: []byte(n.cfg.Node)},
 	}
+	_, _ = rand.Read(op.Signing[:]) // never fails
 	if n.cfg.Shards != 0 {
 		op.Shards = uint32(n.cfg.Shards)
 	}

@@ -15,9 +15,10 @@ const (
 	MaxEvents = 1 << 18
 	// MaxKeys bounds the API keys of a cluster.
 	MaxKeys = 1024
-	// maxList bounds the events of one EventList.
-	maxList = 1000
 )
+
+// firstNumber is where the cluster's counter starts. The first node is number 1.
+const firstNumber = 2
 
 // Directory is the replicated state. All methods but Table and Hash belong to
 // the goroutine that applies the log.
@@ -29,17 +30,24 @@ type Directory struct {
 	changed uint64       // index of the last entry that changed something
 	stamp   wire.Millis  // of the last entry
 	next    wire.EventID // that will be issued
+	counter uint64       // the next number of a node, replica, change of a shard, assignment or move
 	draft   draft
 	memory  memory
 	events  uint64 // sum of the hashes of the events
 	keys    uint64 // hash of the API keys
+	layout  uint64 // hash of nodes, shards and signing keys
+	audit   uint64 // sum of the hashes of the audit lines
+	by      string // on whose behalf the operation under way is done
+	wall    int64  // when it was asked for, Unix milliseconds
 	scratch []byte // an answer under construction
 	said    saying // answers that wait for the entry's end
 }
 
 // New is an empty directory, without a cluster.
 func New() *Directory {
-	d := &Directory{next: 1, draft: newDraft(), memory: newMemory()}
+	d := &Directory{next: 1, counter: firstNumber, draft: newDraft(), memory: newMemory()}
+	d.setKeys(nil)
+	d.relayout()
 	d.publish()
 	return d
 }
@@ -105,15 +113,38 @@ func (d *Directory) publish() {
 	d.sum.Store(d.hash())
 }
 
-// decide answers an operation that was decided before as it was answered then,
-// refuses one that is too late, and otherwise decides and remembers it.
+// decide takes an operation out of its By, if it comes in one, and answers it.
 func (d *Directory) decide(r wire.Record) (wire.Status, []byte) {
+	d.by, d.wall = "", 0
+	if r.Kind != wire.KindBy {
+		return d.answer(r)
+	}
+	var by wire.By
+	if err := by.Decode(r.Body); err != nil {
+		return bad("%v", err)
+	}
+	inner, rest, err := wire.NextRecord(by.Record)
+	switch {
+	case err != nil:
+		return bad("%v", err)
+	case len(rest) > 0 || inner.Kind == wire.KindBy:
+		return bad("one operation is done on somebody's behalf, not several")
+	case len(by.Name) > wire.MaxKeyLen:
+		return bad("the name of an API key has at most %d bytes, this one has %d", wire.MaxKeyLen, len(by.Name))
+	}
+	d.by, d.wall = string(by.Name), by.Wall
+	return d.answer(inner)
+}
+
+// answer answers an operation that was decided before as it was answered then,
+// refuses one that is too late, and otherwise decides and remembers it.
+func (d *Directory) answer(r wire.Record) (wire.Status, []byte) {
 	m, err := wire.ParseMutation(r.Body)
 	if err != nil {
-		return wire.StatusBadRequest, []byte(err.Error())
+		return bad("%v", err)
 	}
 	if !m.ID.Valid() {
-		return wire.StatusBadRequest, []byte("the request's id is not a UUID of version 7 or 8")
+		return bad("the request's id is not a UUID of version 7 or 8")
 	}
 	digest := digestOf(r.Kind, r.Body)
 	if a := d.memory.find(m.ID); a != nil {
@@ -134,48 +165,11 @@ func (d *Directory) decide(r wire.Record) (wire.Status, []byte) {
 	return status, body
 }
 
-// Read answers locate and list from what has been applied.
-func (d *Directory) Read(q wire.Record, out func(s wire.Status, body []byte)) {
-	out(d.draft.Table.Answer(q, d.scratch[:0]))
-}
-
-// Answer answers KindLocate and KindEvents, appending the body to dst. The node
-// fills in what the directory does not know: shard time and leader.
-func (t *Table) Answer(q wire.Record, dst []byte) (wire.Status, []byte) {
-	switch q.Kind {
-	case wire.KindLocate:
-		var key wire.Key
-		if err := key.Decode(q.Body); err != nil {
-			return wire.StatusBadFrame, append(dst, err.Error()...)
-		}
-		e := t.Find(string(key.Key))
-		if e == nil {
-			return wire.StatusUnknownEvent, dst
-		}
-		return wire.StatusOK, (&wire.Location{Event: e.ID, Shard: e.Shard}).Append(dst)
-	case wire.KindEvents:
-		var query wire.EventsQuery
-		if err := query.Decode(q.Body); err != nil {
-			return wire.StatusBadFrame, append(dst, err.Error()...)
-		}
-		return wire.StatusOK, t.list(query, dst)
-	}
-	return wire.StatusUnknownKind, append(dst, "the directory does not answer this kind"...)
-}
-
-func (t *Table) list(q wire.EventsQuery, dst []byte) []byte {
-	limit := int(q.Limit)
-	if limit == 0 || limit > maxList {
-		limit = maxList
-	}
-	var l wire.EventList
-	for e := range t.After(string(q.After)) {
-		if len(l.Entries) == limit {
-			break
-		}
-		l.Entries = append(l.Entries, wire.EventEntry{Key: []byte(e.Key), Event: e.ID, Shard: e.Shard})
-	}
-	return l.Append(dst)
+// number issues the next number of the cluster's counter.
+func (d *Directory) number() uint64 {
+	n := d.counter
+	d.counter++
+	return n
 }
 
 // NextDue is never: nothing in the directory happens by itself.
@@ -186,12 +180,16 @@ func (d *Directory) Hash() uint64 { return d.sum.Load() }
 
 // hash mixes running sums, so that it costs the same for any number of events.
 func (d *Directory) hash() uint64 {
-	b := append(make([]byte, 0, 80), d.draft.cluster[:]...)
-	b = binary.LittleEndian.AppendUint64(b, uint64(d.next))
-	b = binary.LittleEndian.AppendUint64(b, uint64(d.stamp))
-	b = binary.LittleEndian.AppendUint64(b, d.events)
-	b = binary.LittleEndian.AppendUint64(b, d.memory.sum)
-	b = binary.LittleEndian.AppendUint64(b, d.keys)
-	b = binary.LittleEndian.AppendUint64(b, uint64(len(d.draft.loads)))
+	b := append(make([]byte, 0, 96), d.draft.cluster[:]...)
+	for _, v := range [...]uint64{
+		uint64(d.next), uint64(d.stamp), d.counter, d.draft.version,
+		d.events, d.memory.sum, d.keys, d.layout, d.audit,
+	} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
 	return xxhash.Sum64(b)
 }
+
+// relayout takes the sum of nodes, shards and signing keys anew, after one of
+// them has changed.
+func (d *Directory) relayout() { d.layout = xxhash.Sum64(appendLayout(nil, &d.draft.Table)) }

@@ -2,7 +2,6 @@ package directory
 
 import (
 	"crypto/sha256"
-	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,61 +29,112 @@ type script struct {
 }
 
 // run plays one command. The arguments id and at give the request's id and the
-// entry's stamp.
+// entry's stamp; by and wall put it into a By.
 func (s *script) run(t *testing.T, c *datadriven.TestData) string {
 	s.t = t
-	id, at := 0, 0
-	if c.HasArg("id") {
-		c.ScanArgs(t, "id", &id)
+	if said, ok := s.look(c); ok {
+		return said
 	}
-	if c.HasArg("at") {
-		c.ScanArgs(t, "at", &at)
+	kind, body := s.operation(c)
+	r := wire.Record{Kind: kind, Body: body}
+	if c.HasArg("by") || c.HasArg("wall") {
+		by := wire.By{Name: []byte(stringArg(t, c, "by")), Wall: int64(intArg(t, c, "wall")), Record: r.Append(nil)}
+		r = wire.Record{Kind: wire.KindBy, Body: by.Append(nil)}
 	}
-	m := wire.Mutation{ID: wire.KeyID(strconv.Itoa(id))}
-	switch c.Cmd {
-	case "bootstrap":
-		op := wire.Bootstrap{Mutation: m, Cluster: wire.KeyID("cluster"), Shards: uint32(intArg(t, c, "shards"))}
-		return s.apply(at, wire.KindBootstrap, op.Append(nil))
-	case "assign":
-		m.Deadline = wire.Millis(intArg(t, c, "deadline"))
-		op := wire.Assign{Mutation: m, Key: []byte(stringArg(t, c, "key")), Digest: sha256.Sum256([]byte(stringArg(t, c, "manifest")))}
-		return s.apply(at, wire.KindAssign, op.Append(nil))
-	case "unassign":
-		m.Event = wire.EventID(intArg(t, c, "event"))
-		return s.apply(at, wire.KindUnassign, (&wire.EventOp{Mutation: m}).Append(nil))
-	case "add-key":
-		role, _ := wire.ParseRole(stringArg(t, c, "role"))
-		op := wire.AddKey{Mutation: m, Name: []byte(stringArg(t, c, "name")), Hash: sha256.Sum256([]byte(stringArg(t, c, "secret"))), Role: role}
-		return s.apply(at, wire.KindAddKey, op.Append(nil))
-	case "drop-key":
-		op := wire.DropKey{Mutation: m, Name: []byte(stringArg(t, c, "name"))}
-		return s.apply(at, wire.KindDropKey, op.Append(nil))
-	case "raw":
-		return s.apply(at, wire.Kind(intArg(t, c, "kind")), []byte(c.Input))
-	case "locate":
-		return s.read(wire.KindLocate, (&wire.Key{Key: []byte(stringArg(t, c, "key"))}).Append(nil))
-	case "events":
-		q := wire.EventsQuery{After: []byte(stringArg(t, c, "after")), Limit: uint16(intArg(t, c, "limit"))}
-		return s.read(wire.KindEvents, q.Append(nil))
-	case "table":
-		return describe(s.d.Table())
-	case "save":
-		s.saved, _ = s.d.EncodePart(nil, partAll)
-		return "saved"
-	case "load":
-		return s.load()
-	}
-	t.Fatalf("%s: unknown command %s", c.Pos, c.Cmd)
-	return ""
-}
-
-func (s *script) apply(at int, k wire.Kind, body []byte) string {
 	s.index++
 	var said string
-	s.d.Apply(s.index, wire.Millis(at), wire.Record{Kind: k, Body: body}.Append(nil), func(_ int, status wire.Status, body []byte) {
-		said = answerText(k, status, body)
+	s.d.Apply(s.index, wire.Millis(intArg(t, c, "at")), r.Append(nil), func(_ int, status wire.Status, body []byte) {
+		said = answerText(kind, status, body)
 	})
 	return said
+}
+
+// look plays a command that is no operation.
+func (s *script) look(c *datadriven.TestData) (said string, ok bool) {
+	switch c.Cmd {
+	case "locate":
+		return s.read(wire.KindLocate, (&wire.Key{Key: []byte(stringArg(s.t, c, "key"))}).Append(nil)), true
+	case "events":
+		q := wire.EventsQuery{After: []byte(stringArg(s.t, c, "after")), Limit: uint16(intArg(s.t, c, "limit"))}
+		return s.read(wire.KindEvents, q.Append(nil)), true
+	case "nodes":
+		return s.read(wire.KindNodes, []byte(c.Input)), true
+	case "table":
+		return describe(s.d.Table()), true
+	case "cluster":
+		return describeCluster(s.d.Table()), true
+	case "moving":
+		return describeMoving(s.d.Table()), true
+	case "audit":
+		return describeAudit(s.d.Table()), true
+	case "plan":
+		return describePlan(s.d.Table()), true
+	case "save":
+		s.saved, _ = s.d.EncodePart(nil, partAll)
+		return "saved", true
+	case "load":
+		return s.load(), true
+	}
+	return "", false
+}
+
+// operation makes the body of a command.
+func (s *script) operation(c *datadriven.TestData) (wire.Kind, []byte) {
+	t := s.t
+	m := wire.Mutation{
+		ID:       wire.KeyID(strconv.Itoa(intArg(t, c, "id"))),
+		Event:    wire.EventID(intArg(t, c, "event")),
+		Deadline: wire.Millis(intArg(t, c, "deadline")),
+	}
+	name := []byte(stringArg(t, c, "name"))
+	secret := sha256.Sum256([]byte(stringArg(t, c, "secret")))
+	switch c.Cmd {
+	case "bootstrap":
+		op := firstCluster(uint32(intArg(t, c, "shards")))
+		op.Mutation = m
+		if c.HasArg("replicas") {
+			op.Replicas = uint8(intArg(t, c, "replicas"))
+		}
+		return wire.KindBootstrap, op.Append(nil)
+	case "assign":
+		op := wire.Assign{Mutation: m, Key: []byte(stringArg(t, c, "key")), Digest: sha256.Sum256([]byte(stringArg(t, c, "manifest")))}
+		return wire.KindAssign, op.Append(nil)
+	case "unassign":
+		return wire.KindUnassign, (&wire.EventOp{Mutation: m}).Append(nil)
+	case "add-key":
+		role, _ := wire.ParseRole(stringArg(t, c, "role"))
+		return wire.KindAddKey, (&wire.AddKey{Mutation: m, Name: name, Hash: secret, Role: role}).Append(nil)
+	case "drop-key":
+		return wire.KindDropKey, (&wire.DropKey{Mutation: m, Name: name}).Append(nil)
+	case "add-signing-key":
+		return wire.KindAddSigningKey, (&wire.AddSigningKey{Mutation: m, Secret: secret}).Append(nil)
+	case "add-node":
+		node := wire.NodeInfo{Name: name, Incarnation: [16]byte{byte(intArg(t, c, "data"))},
+			Peer: []byte(stringArg(t, c, "peer")), Addr: []byte(stringArg(t, c, "addr"))}
+		return wire.KindAddNode, (&wire.AddNode{Mutation: m, Node: node}).Append(nil)
+	case "drain-node":
+		return wire.KindDrainNode, (&wire.DrainNode{Mutation: m, Name: name, Drain: !c.HasArg("off")}).Append(nil)
+	case "remove-node":
+		return wire.KindRemoveNode, (&wire.RemoveNode{Mutation: m, Name: name, Force: c.HasArg("force")}).Append(nil)
+	case "add-shards":
+		return wire.KindAddShards, (&wire.AddShards{Mutation: m, Count: uint32(intArg(t, c, "count"))}).Append(nil)
+	case "set-replicas":
+		op := wire.SetReplicas{Mutation: m, Shard: uint32(intArg(t, c, "shard")), Base: uint64(intArg(t, c, "base"))}
+		for _, node := range listArg(c, "nodes") {
+			op.Nodes = append(op.Nodes, []byte(node))
+		}
+		return wire.KindSetReplicas, op.Append(nil)
+	case "move":
+		return wire.KindMove, (&wire.Move{Mutation: m, To: uint32(intArg(t, c, "to"))}).Append(nil)
+	case "moved":
+		return wire.KindMoved, (&wire.Numbered{Mutation: m, Number: uint64(intArg(t, c, "number"))}).Append(nil)
+	case "unmove":
+		return wire.KindUnmove, (&wire.Numbered{Mutation: m, Number: uint64(intArg(t, c, "number"))}).Append(nil)
+	case "raw":
+		return wire.Kind(intArg(t, c, "kind")), []byte(c.Input)
+	}
+	t.Fatalf("%s: unknown command %s", c.Pos, c.Cmd)
+	return 0, nil
 }
 
 func (s *script) read(k wire.Kind, body []byte) string {
@@ -109,40 +159,6 @@ func (s *script) load() string {
 	return "loaded"
 }
 
-func answerText(k wire.Kind, s wire.Status, body []byte) string {
-	var loc wire.Location
-	var list wire.EventList
-	var clock wire.Clock
-	switch {
-	case s == wire.StatusLate && clock.Decode(body) == nil:
-		return fmt.Sprintf("%v now=%d", s, clock.Now)
-	case s != wire.StatusOK:
-		return strings.TrimSpace(fmt.Sprintf("%v %s", s, body))
-	case k == wire.KindEvents && list.Decode(body) == nil:
-		lines := []string{"ok"}
-		for _, e := range list.Entries {
-			lines = append(lines, fmt.Sprintf("%s event=%d shard=%d", e.Key, e.Event, e.Shard))
-		}
-		return strings.Join(lines, "\n")
-	case len(body) > 0 && loc.Decode(body) == nil:
-		return fmt.Sprintf("ok event=%d shard=%d", loc.Event, loc.Shard)
-	}
-	return "ok"
-}
-
-func describe(t *Table) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "events=%d loads=", t.Len())
-	for i := range t.Shards() {
-		fmt.Fprintf(&b, "(%d)", t.Load(uint32(i)+1))
-	}
-	for _, k := range t.Keys() {
-		role, ok := t.Role(k.Hash)
-		fmt.Fprintf(&b, "\n%s %v %v", k.Name, role, ok)
-	}
-	return b.String()
-}
-
 func intArg(t *testing.T, c *datadriven.TestData, name string) (v int) {
 	if c.HasArg(name) {
 		c.ScanArgs(t, name, &v)
@@ -154,5 +170,14 @@ func stringArg(t *testing.T, c *datadriven.TestData, name string) (v string) {
 	if c.HasArg(name) {
 		c.ScanArgs(t, name, &v)
 	}
-	return v
+	return strings.ReplaceAll(v, "~", " ")
+}
+
+func listArg(c *datadriven.TestData, name string) []string {
+	for _, arg := range c.CmdArgs {
+		if arg.Key == name {
+			return arg.Vals
+		}
+	}
+	return nil
 }

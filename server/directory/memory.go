@@ -66,9 +66,12 @@ func (m *memory) add(a answer) {
 // at is the i-th oldest answer.
 func (m *memory) at(i int) *answer { return &m.ring[(m.first+i)%len(m.ring)] }
 
+// digestOf tells two requests apart: by all but their id and deadline, which a
+// repeated request may have anew. The first 8 bytes of a Mutation are the event.
 func digestOf(k wire.Kind, body []byte) uint64 {
 	var d xxhash.Digest
 	d.ResetWithSeed(uint64(k))
+	_, _ = d.Write(body[:8])
 	_, _ = d.Write(body[wire.MutationSize:])
 	return d.Sum64()
 }

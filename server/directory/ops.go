@@ -2,8 +2,6 @@ package directory
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -11,7 +9,7 @@ import (
 )
 
 // execute decides an operation that was not seen before. The body it returns is
-// valid until the next call.
+// valid until the next call. Whatever changes something says so with note.
 func (d *Directory) execute(r wire.Record) (wire.Status, []byte) {
 	if d.draft.Shards() == 0 && r.Kind != wire.KindBootstrap {
 		return wire.StatusUnavailable, nil
@@ -23,10 +21,28 @@ func (d *Directory) execute(r wire.Record) (wire.Status, []byte) {
 		return d.assign(r.Body)
 	case wire.KindUnassign:
 		return d.unassign(r.Body)
+	case wire.KindMove:
+		return d.move(r.Body)
+	case wire.KindMoved:
+		return d.moved(r.Body)
+	case wire.KindUnmove:
+		return d.unmove(r.Body)
 	case wire.KindAddKey:
 		return d.addKey(r.Body)
 	case wire.KindDropKey:
 		return d.dropKey(r.Body)
+	case wire.KindAddSigningKey:
+		return d.addSigningKey(r.Body)
+	case wire.KindAddNode:
+		return d.addNode(r.Body)
+	case wire.KindDrainNode:
+		return d.drainNode(r.Body)
+	case wire.KindRemoveNode:
+		return d.removeNode(r.Body)
+	case wire.KindAddShards:
+		return d.addShards(r.Body)
+	case wire.KindSetReplicas:
+		return d.setReplicas(r.Body)
 	}
 	return wire.StatusUnknownKind, []byte("the directory does not know this kind of operation")
 }
@@ -36,20 +52,35 @@ func bad(format string, args ...any) (wire.Status, []byte) {
 	return wire.StatusBadRequest, fmt.Appendf(nil, format, args...)
 }
 
+// refused is the answer to an operation that does not go with what there is.
+func refused(format string, args ...any) (wire.Status, []byte) {
+	return wire.StatusExists, fmt.Appendf(nil, format, args...)
+}
+
 func (d *Directory) bootstrap(body []byte) (wire.Status, []byte) {
 	var op wire.Bootstrap
 	if err := op.Decode(body); err != nil {
 		return bad("%v", err)
 	}
-	if op.Shards < 1 || op.Shards > wire.MaxShards {
+	node := nodeOf(&op.Node)
+	switch err := checkNode(&node); {
+	case op.Shards < 1 || op.Shards > wire.MaxShards:
 		return bad("a cluster has 1 to %d shards, not %d", wire.MaxShards, op.Shards)
+	case op.Replicas < 1 || op.Replicas > wire.MaxReplicas:
+		return bad("a shard has 1 to %d replicas, not %d", wire.MaxReplicas, op.Replicas)
+	case err != nil:
+		return bad("%v", err)
+	case d.draft.Shards() > 0:
+		return refused("the cluster exists")
 	}
-	if d.draft.Shards() > 0 {
-		return wire.StatusExists, []byte("the cluster exists")
-	}
+	node.Number = firstNumber - 1
 	d.draft.cluster = op.Cluster
-	d.draft.loads = make([]uint32, op.Shards)
-	d.draft.dirty = true
+	d.draft.replication = int(op.Replicas)
+	d.draft.signing = []SigningKey{{ID: 1, Secret: op.Signing, Wall: d.wall}}
+	d.draft.setNodes([]Node{node})
+	d.growShards(int(op.Shards))
+	d.place()
+	d.note("make a cluster of node %s with %d shards of %d replicas", node.Name, op.Shards, op.Replicas)
 	return wire.StatusOK, nil
 }
 
@@ -65,16 +96,17 @@ func (d *Directory) assign(body []byte) (wire.Status, []byte) {
 	}
 	if e := d.draft.Find(string(op.Key)); e != nil {
 		if e.Digest != op.Digest {
-			return wire.StatusExists, fmt.Appendf(nil, "event %q exists with another manifest", e.Key)
+			return refused("event %q exists with another manifest", e.Key)
 		}
 		return wire.StatusOK, d.location(e)
 	}
 	if d.draft.Len() >= MaxEvents {
 		return wire.StatusTooLarge, fmt.Appendf(nil, "the cluster has %d events, which is the most: delete some", MaxEvents)
 	}
-	e := &Event{ID: d.next, Shard: leastLoaded(d.draft.loads), Key: string(op.Key), Digest: op.Digest}
+	e := &Event{ID: d.next, Shard: leastLoaded(d.draft.shards).ID, Number: d.number(), Key: string(op.Key), Digest: op.Digest}
 	d.next++
 	d.insert(e)
+	d.note("create event %s in shard %d", plain(e.Key), e.Shard)
 	return wire.StatusOK, d.location(e)
 }
 
@@ -83,11 +115,18 @@ func (d *Directory) insert(e *Event) {
 	d.events += hashEvent(e)
 }
 
+func (d *Directory) remove(e *Event) {
+	d.draft.remove(e)
+	d.events -= hashEvent(e)
+}
+
 func (d *Directory) location(e *Event) []byte {
 	d.scratch = (&wire.Location{Event: e.ID, Shard: e.Shard}).Append(d.scratch[:0])
 	return d.scratch
 }
 
+// unassign forgets an event, also one that is moving: the steps of its move are
+// answered StatusUnknownEvent from then on.
 func (d *Directory) unassign(body []byte) (wire.Status, []byte) {
 	var op wire.EventOp
 	if err := op.Decode(body); err != nil {
@@ -97,83 +136,9 @@ func (d *Directory) unassign(body []byte) (wire.Status, []byte) {
 	if e == nil {
 		return wire.StatusUnknownEvent, nil
 	}
-	d.draft.remove(e)
-	d.events -= hashEvent(e)
+	d.remove(e)
+	d.note("delete event %s of shard %d", plain(e.Key), e.Shard)
 	return wire.StatusOK, nil
-}
-
-func (d *Directory) addKey(body []byte) (wire.Status, []byte) {
-	var op wire.AddKey
-	if err := op.Decode(body); err != nil {
-		return bad("%v", err)
-	}
-	if len(op.Name) == 0 || len(op.Name) > wire.MaxKeyLen {
-		return bad("the name of an API key has 1 to %d bytes, this one has %d", wire.MaxKeyLen, len(op.Name))
-	}
-	if op.Role < wire.RoleRead || op.Role > wire.RoleOperate {
-		return bad("role %d does not exist: want 1 (read), 2 (sell) or 3 (operate)", op.Role)
-	}
-	key := Key{Name: string(op.Name), Hash: op.Hash, Role: op.Role}
-	keys := slices.Clone(d.draft.keys)
-	at, found := findKey(keys, key.Name)
-	for i := range keys {
-		if keys[i].Hash == key.Hash && !(found && i == at) {
-			return wire.StatusExists, fmt.Appendf(nil, "the same API key is stored under the name %q", keys[i].Name)
-		}
-	}
-	switch {
-	case found:
-		keys[at] = key
-	case len(keys) >= MaxKeys:
-		return wire.StatusTooLarge, fmt.Appendf(nil, "the cluster has %d API keys, which is the most: drop some", MaxKeys)
-	default:
-		keys = slices.Insert(keys, at, key)
-	}
-	if !operable(keys) {
-		return wire.StatusExists, fmt.Appendf(nil, "if %q may only %s, nobody may operate the cluster: add a key with the role operate first", key.Name, key.Role)
-	}
-	d.setKeys(keys)
-	return wire.StatusOK, nil
-}
-
-func (d *Directory) dropKey(body []byte) (wire.Status, []byte) {
-	var op wire.DropKey
-	if err := op.Decode(body); err != nil {
-		return bad("%v", err)
-	}
-	at, found := findKey(d.draft.keys, string(op.Name))
-	if !found {
-		return wire.StatusUnknownPlace, fmt.Appendf(nil, "there is no API key named %q", op.Name)
-	}
-	keys := slices.Delete(slices.Clone(d.draft.keys), at, at+1)
-	if !operable(keys) {
-		return wire.StatusExists, fmt.Appendf(nil, "%q is the last API key that may operate: drop the others first", op.Name)
-	}
-	d.setKeys(keys)
-	return wire.StatusOK, nil
-}
-
-func (d *Directory) setKeys(keys []Key) {
-	d.draft.setKeys(keys)
-	d.keys = hashKeys(keys)
-}
-
-// operable reports whether somebody could still operate the cluster: with keys
-// there must be one for it, and without any the node's address protects it.
-func operable(keys []Key) bool {
-	return len(keys) == 0 || slices.ContainsFunc(keys, func(k Key) bool { return k.Role == wire.RoleOperate })
-}
-
-func findKey(keys []Key, name string) (at int, found bool) {
-	return slices.BinarySearchFunc(keys, name, func(k Key, name string) int { return strings.Compare(k.Name, name) })
 }
 
 func hashEvent(e *Event) uint64 { return xxhash.Sum64(appendEvent(make([]byte, 0, 128), e)) }
-
-func hashKeys(keys []Key) uint64 {
-	var b []byte
-	for i := range keys {
-		b = appendKey(b, &keys[i])
-	}
-	return xxhash.Sum64(b)
-}

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"iter"
 	"slices"
 	"strings"
@@ -14,6 +15,9 @@ import (
 type Event struct {
 	ID     wire.EventID
 	Shard  uint32
+	To     uint32 // shard that it is moving to; 0: none
+	Number uint64 // of its last move, or of its assignment before the first; grows
+	Stayed bool   // the move with Number was cancelled and must not end otherwise
 	Key    string
 	Digest [32]byte // SHA-256 of the encoded manifest
 }
@@ -41,26 +45,19 @@ type page struct {
 // A Table is what the directory knew after some entry. It is immutable, so any
 // goroutine may read it for as long as it likes.
 type Table struct {
-	cluster wire.ID
-	loads   []uint32 // events by shard-1
-	pages   []*page
-	byKey   *btreemap.BTreeMap[string, *Event]
-	keys    []Key // by name
-	roles   map[[32]byte]wire.Role
-}
-
-// Cluster is the cluster's id; it is zero until the cluster is made.
-func (t *Table) Cluster() wire.ID { return t.cluster }
-
-// Shards is the number of shards. They are numbered from 1.
-func (t *Table) Shards() int { return len(t.loads) }
-
-// Load is the number of events that the shard has.
-func (t *Table) Load(shard uint32) int {
-	if shard < 1 || int(shard) > len(t.loads) {
-		return 0
-	}
-	return int(t.loads[shard-1])
+	version     uint64
+	cluster     wire.ID
+	replication int
+	nodes       []Node   // by name
+	voters      []string // as Voters says
+	shards      []*Shard // by id-1
+	pages       []*page
+	byKey       *btreemap.BTreeMap[string, *Event]
+	moving      *btreemap.BTreeMap[wire.EventID, *Event]
+	keys        []Key // by name
+	byHash      map[[32]byte]Key
+	signing     []SigningKey // the newest first
+	audit       []AuditLine  // the newest last
 }
 
 // Len is the number of events.
@@ -93,26 +90,30 @@ func (t *Table) After(after string) iter.Seq[*Event] {
 	}
 }
 
+// Moving yields the events that are moving, in the order of their ids. The
+// others cost nothing.
+func (t *Table) Moving() iter.Seq[*Event] {
+	return func(yield func(*Event) bool) {
+		for _, e := range t.moving.Ascend(btreemap.Min[wire.EventID](), btreemap.Max[wire.EventID]()) {
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}
+
 // Keys are the API keys in the order of their names. The caller does not write
 // to them.
 func (t *Table) Keys() []Key { return t.keys }
 
 // Role is what the key with that SHA-256 may do; ok is false for a stranger.
 func (t *Table) Role(hash [32]byte) (role wire.Role, ok bool) {
-	role, ok = t.roles[hash]
-	return role, ok
+	k, ok := t.byHash[hash]
+	return k.Role, ok
 }
 
-// leastLoaded is the shard with the fewest events, the lowest of several.
-func leastLoaded(loads []uint32) uint32 {
-	best := 0
-	for i, n := range loads {
-		if n < loads[best] {
-			best = i
-		}
-	}
-	return uint32(best) + 1
-}
+// KeyName is the name of the key with that SHA-256; it is empty for a stranger.
+func (t *Table) KeyName(hash [32]byte) string { return t.byHash[hash].Name }
 
 // A draft is the table that the next Table is made of. The applier owns it.
 type draft struct {
@@ -123,17 +124,23 @@ type draft struct {
 
 func newDraft() draft {
 	const degree = 32
-	return draft{number: 1, Table: Table{byKey: btreemap.New[string, *Event](degree, strings.Compare)}}
+	return draft{number: 1, Table: Table{
+		byKey:  btreemap.New[string, *Event](degree, strings.Compare),
+		moving: btreemap.New[wire.EventID, *Event](degree, cmp.Compare),
+	}}
 }
 
 // publish makes a Table of the draft. The draft goes on with copies of whatever
 // it changes next.
 func (d *draft) publish() *Table {
 	t := d.Table
-	t.loads = slices.Clone(d.loads)
+	t.shards = slices.Clone(d.shards)
 	t.pages = slices.Clone(d.pages)
-	// The clone is what readers get: cloning writes to the original.
+	// The clones are what readers get: cloning writes to the original.
 	t.byKey = d.byKey.Clone()
+	t.moving = d.moving.Clone()
+	// The draft adds its next lines where those of the Table end.
+	t.audit = slices.Clip(d.audit)
 	d.number++
 	d.dirty = false
 	return &t
@@ -156,13 +163,16 @@ func (d *draft) ownPage(id wire.EventID) *page {
 	return d.pages[n]
 }
 
+// insert adds an event, whose id and key no other has.
 func (d *draft) insert(e *Event) {
 	p := d.ownPage(e.ID)
 	p.events[e.ID%pageEvents] = e
 	p.count++
 	d.byKey.ReplaceOrInsert(e.Key, e)
-	d.loads[e.Shard-1]++
-	d.dirty = true
+	if e.To != 0 {
+		d.moving.ReplaceOrInsert(e.ID, e)
+	}
+	d.load(e.Shard, 1)
 }
 
 func (d *draft) remove(e *Event) {
@@ -172,17 +182,18 @@ func (d *draft) remove(e *Event) {
 		d.pages[e.ID/pageEvents] = nil
 	}
 	d.byKey.Delete(e.Key)
-	d.loads[e.Shard-1]--
-	d.dirty = true
+	if e.To != 0 {
+		d.moving.Delete(e.ID)
+	}
+	d.load(e.Shard, -1)
 }
 
 // setKeys replaces the API keys. keys becomes the draft's and is never written
 // to again.
 func (d *draft) setKeys(keys []Key) {
 	d.keys = keys
-	d.roles = make(map[[32]byte]wire.Role, len(keys))
+	d.byHash = make(map[[32]byte]Key, len(keys))
 	for _, k := range keys {
-		d.roles[k.Hash] = k.Role
+		d.byHash[k.Hash] = k
 	}
-	d.dirty = true
 }
