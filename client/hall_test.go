@@ -21,6 +21,7 @@ type hall struct {
 	past     wire.Millis   // what shard time has been: it does not run backwards
 	floor    wire.Millis   // timed ids up to here are forgotten
 	leader   string        // address of the node that decides
+	nodes    wire.NodeList
 
 	answers map[wire.ID]answer  // first answer by request id
 	done    map[wire.ID]int     // how often a request took effect
@@ -131,6 +132,8 @@ func (h *hall) answer(addr string, kind wire.Kind, body []byte) (wire.Status, []
 		return h.directoryLocked(kind, body)
 	case kind == wire.KindEvents:
 		return h.listLocked(body)
+	case kind == wire.KindNodes:
+		return wire.StatusOK, h.nodes.Append(nil)
 	case h.leader != addr:
 		return wire.StatusMoved, []byte(h.leader)
 	case !kind.Mutates():
