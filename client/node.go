@@ -75,7 +75,8 @@ func (n *node) roundTrip(ctx context.Context, q *call) error {
 }
 
 // conn gives a live connection, dialing if there is none. Callers take the links
-// in turn; while one is being dialed they use another that lives.
+// in turn; while one is being dialed they use another that lives. If none does,
+// all wait for the same dial.
 func (n *node) conn(ctx context.Context) (*conn, error) {
 	n.mu.Lock()
 	l := &n.links[int(n.turn.Add(1))%len(n.links)]
@@ -83,18 +84,40 @@ func (n *node) conn(ctx context.Context) (*conn, error) {
 		defer n.mu.Unlock()
 		return l.conn, nil
 	}
-	d, err := n.dialLocked(l)
-	for i := range n.links {
-		if c := n.links[i].conn; c != nil && c.alive() {
-			n.mu.Unlock()
-			return c, nil
-		}
+	other := n.liveLocked()
+	d := n.dialingLocked()
+	var err error
+	if other != nil || d == nil {
+		d, err = n.dialLocked(l)
 	}
 	n.mu.Unlock()
-	if err != nil {
+	switch {
+	case other != nil:
+		return other, nil
+	case err != nil:
 		return nil, err
 	}
 	return n.await(ctx, d)
+}
+
+// liveLocked gives a connection that stands, or nil.
+func (n *node) liveLocked() *conn {
+	for i := range n.links {
+		if c := n.links[i].conn; c != nil && c.alive() {
+			return c
+		}
+	}
+	return nil
+}
+
+// dialingLocked gives a dial that is under way, or nil.
+func (n *node) dialingLocked() *dial {
+	for i := range n.links {
+		if d := n.links[i].dial; d != nil {
+			return d
+		}
+	}
+	return nil
 }
 
 // dialLocked gives the dial that is under way, or starts one, unless the node
@@ -159,7 +182,9 @@ func (n *node) dial(l *link, d *dial) {
 		d.err, n.failure = err, err
 		n.rests = time.Now().Add(min(backoff(n.failures), restMost))
 		n.failures++
-		n.doubt()
+		if n.liveLocked() == nil {
+			n.doubt()
+		}
 		return
 	}
 	n.failures, n.failure = 0, nil
@@ -178,10 +203,8 @@ func (n *node) dial(l *link, d *dial) {
 func (n *node) dialing() <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for i := range n.links {
-		if d := n.links[i].dial; d != nil {
-			return d.done
-		}
+	if d := n.dialingLocked(); d != nil {
+		return d.done
 	}
 	return nil
 }
@@ -214,12 +237,7 @@ func (n *node) forget() {
 func (n *node) live() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for i := range n.links {
-		if c := n.links[i].conn; c != nil && c.alive() {
-			return true
-		}
-	}
-	return false
+	return n.liveLocked() != nil
 }
 
 // conns gives the connections that the node has or had last.
