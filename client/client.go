@@ -23,7 +23,7 @@ type Client struct {
 	home atomic.Pointer[node]
 	pool sync.Pool // of calls that are in no slot
 
-	doubts chan struct{} // capacity 1: a node has failed, there may be others now
+	failed chan struct{} // capacity 1: a node has failed a call, there may be others now
 
 	mu      sync.Mutex
 	closed  bool
@@ -44,7 +44,7 @@ func Dial(ctx context.Context, addrs []string, opts *Options) (*Client, error) {
 	if len(addrs) == 0 {
 		return nil, errors.New("Dial needs the address of at least one node, such as 127.0.0.1:7700")
 	}
-	c := &Client{o: o, ids: newIDSource(), base: time.Now(), doubts: make(chan struct{}, 1)}
+	c := &Client{o: o, ids: newIDSource(), base: time.Now(), failed: make(chan struct{}, 1)}
 	c.pool.New = newCall
 	c.life, c.end = context.WithCancel(context.Background())
 	for _, addr := range addrs {

@@ -27,8 +27,6 @@ func TestEventMovesUnderAHold(t *testing.T) {
 		var deadline wire.Millis
 		lose := once(wire.KindHold, func(s *session, h wire.Header, body []byte) {
 			s.apply(h, body)
-			c.hall.freeze()
-			time.AfterFunc(700*time.Millisecond, func() { c.hall.move("c") })
 			s.nc.Close()
 		})
 		c.meddle(func(s *session, h wire.Header, body []byte) bool {
@@ -38,6 +36,10 @@ func TestEventMovesUnderAHold(t *testing.T) {
 					t.Error(err)
 				}
 				ids, flags, deadline = append(ids, m.ID), append(flags, h.Flags), m.Deadline
+				if len(ids) == 2 {
+					c.hall.freeze()
+					time.AfterFunc(700*time.Millisecond, func() { c.hall.move("c") })
+				}
 			}
 			return lose(s, h, body)
 		})
@@ -47,7 +49,7 @@ func TestEventMovesUnderAHold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(ids) < 2 {
+		if len(ids) < 3 || c.hall.leader != "c" {
 			t.Fatalf("%d attempts: the test does not do what it says", len(ids))
 		}
 		for i, id := range ids {

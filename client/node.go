@@ -209,14 +209,8 @@ func (n *node) dialing() <-chan struct{} {
 	return nil
 }
 
-// doubt has other nodes preferred for a while, and the list of nodes read.
-func (n *node) doubt() {
-	n.doubted.Store(int64(time.Since(n.client.base) + doubtFor))
-	select {
-	case n.client.doubts <- struct{}{}:
-	default:
-	}
-}
+// doubt has other nodes preferred for a while.
+func (n *node) doubt() { n.doubted.Store(int64(time.Since(n.client.base) + doubtFor)) }
 
 func (n *node) dubious() bool {
 	return time.Since(n.client.base) < time.Duration(n.doubted.Load())

@@ -53,12 +53,6 @@ func (c *Client) keepNodes() {
 		ctx, cancel := context.WithTimeout(c.life, learnTimeout)
 		c.Nodes(ctx) // a node that cannot say is no failure: calls find out for themselves
 		cancel()
-		// What failed while the list was read needs no other reading, or a client
-		// without traffic would not leave dead nodes alone.
-		select {
-		case <-c.doubts:
-		default:
-		}
 		frames := c.frames()
 		if !c.rest(learnPause) {
 			return
@@ -67,12 +61,25 @@ func (c *Client) keepNodes() {
 			select {
 			case <-tick.C:
 				due = c.frames() != frames
-			case <-c.doubts:
+			case <-c.failed:
 				due = true
 			case <-c.life.Done():
 				return
 			}
 		}
+	}
+}
+
+// seek has the list of nodes read soon, because a node failed q. Reading the list
+// is no reason to read it again, or a client without traffic would not leave dead
+// nodes alone.
+func (c *Client) seek(q *request) {
+	if q.kind == wire.KindNodes {
+		return
+	}
+	select {
+	case c.failed <- struct{}{}:
+	default:
 	}
 }
 

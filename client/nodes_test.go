@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -176,8 +177,12 @@ func TestListIsReadAsNeeded(t *testing.T) {
 			t.Errorf("%d times, with a minute of traffic", n)
 		}
 		time.Sleep(2 * learnEvery)
-		c.stop("b")
-		cl.node("b").conn(t.Context())
+		c.stop("b") // who leads the encore
+		short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if _, err := cl.Event(short, "encore"); err == nil {
+			t.Error("a dead node answers")
+		}
 		if n := reads(time.Hour); n != 1 {
 			t.Errorf("%d times after a node failed", n)
 		}

@@ -51,7 +51,7 @@ func (c *Client) ask(ctx context.Context, q *request, into decoder) error {
 	}
 	a := c.pool.Get().(*call)
 	defer c.recycle(a)
-	for tries, hurried := 0, false; ; tries++ {
+	for pauses, hurried := 0, false; ; {
 		n := c.target(q)
 		q.prepare(c, a, end)
 		err := n.roundTrip(ctx, a)
@@ -66,9 +66,10 @@ func (c *Client) ask(ctx context.Context, q *request, into decoder) error {
 		case (next == atOnce || next == findAtOnce) && !hurried:
 			hurried = true
 		default:
-			if err := c.pause(ctx, tries); err != nil {
+			if err := c.pause(ctx, pauses); err != nil {
 				return q.gaveUp(err)
 			}
+			pauses++
 		}
 		if next == find || next == findAtOnce {
 			if err := c.refresh(ctx, q, n); err != nil {
@@ -103,6 +104,7 @@ func (c *Client) target(q *request) *node {
 
 func (c *Client) judge(ctx context.Context, q *request, n *node, a *call, err error, into decoder) (verdict, error) {
 	if err != nil {
+		c.seek(q)
 		return q.broken(ctx, a, err)
 	}
 	switch s := a.status; {
@@ -300,16 +302,16 @@ func (q *request) moved(ctx context.Context, err error) error {
 	return q.gaveUp(err)
 }
 
-// backoff is how long to wait after so many tries: longer each time and never as
+// backoff is how long the next pause is after so many: longer each time and never as
 // long as others, so that those refused together do not come back together.
-func backoff(tries int) time.Duration {
-	d := min(backoffLeast<<min(tries, 10), backoffMost)
+func backoff(pauses int) time.Duration {
+	d := min(backoffLeast<<min(pauses, 10), backoffMost)
 	return d/2 + rand.N(d/2)
 }
 
 // pause waits before another try.
-func (c *Client) pause(ctx context.Context, tries int) error {
-	timer := time.NewTimer(backoff(tries))
+func (c *Client) pause(ctx context.Context, pauses int) error {
+	timer := time.NewTimer(backoff(pauses))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
