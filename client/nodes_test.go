@@ -297,6 +297,38 @@ func TestDialPassesMachinesThatAreOff(t *testing.T) {
 	})
 }
 
+// A node in doubt is asked last, and one without a connection after those that
+// have one if that is wanted.
+func TestWhoIsAskedNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b", "c")
+		cl, _ := dialFake(t, c, nil)
+		defer cl.Close()
+		a, b, d := cl.node("a"), cl.node("b"), cl.node("c")
+		next := func(n *node, live bool, want *node) {
+			t.Helper()
+			if got := cl.nodeAfter(n, live); got != want {
+				t.Errorf("after %s comes %s, want %s", n.addr, got.addr, want.addr)
+			}
+		}
+		next(a, false, b)
+		next(b, true, a) // the only one with a connection
+		next(a, true, b)
+		b.doubt()
+		next(a, false, d)
+		if a.doubt(); cl.anyNode() != d {
+			t.Errorf("any node is %s, which failed", cl.anyNode().addr)
+		}
+		d.doubt()
+		next(a, false, b)
+		time.Sleep(doubtFor)
+		next(d, false, a)
+		if cl.anyNode() != a {
+			t.Errorf("any node is %s", cl.anyNode().addr)
+		}
+	})
+}
+
 // Servers cannot make the client remember without bound.
 func TestAddressesAreBounded(t *testing.T) {
 	cl := &Client{o: Options{Conns: 1}}
