@@ -20,9 +20,8 @@ func BenchmarkHold(b *testing.B) {
 			defer c.Close()
 			ev := newEvent(c, "bench")
 			ev.id = 1
-			r := &route{node: c.everyNode()[0], clock: c.clock(1)}
-			r.clock.learn(1, c.base, c.base)
-			ev.route.Store(r)
+			ev.clock.learn(1, c.base, c.base)
+			ev.route.Store(&route{c.everyNode()[0]})
 			seats := []wire.SeatID{1, 2}
 			ctx := context.Background()
 			b.ReportAllocs()

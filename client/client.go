@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,19 +23,19 @@ type Client struct {
 	home atomic.Pointer[node]
 	pool sync.Pool // of calls that are in no slot
 
+	failed chan struct{} // capacity 1: a node has failed a call, there may be others now
+
 	mu      sync.Mutex
 	closed  bool
 	cluster wire.ID // zero before the first hello
-	nodes   []*node // those given to Dial, then those learned; never removed
-	clocks  map[uint32]*clock
+	nodes   []*node // those given to Dial, then those learned; at most maxNodes
+	listed  uint64  // version of the newest list of nodes; 0: none has come
 }
 
-// maxNodes bounds the nodes a client learns. Should servers make up more, they
-// are all taken for the first.
-const maxNodes = 256
-
 // Dial makes a client of a cluster's nodes, of which addrs names some as
-// host:port. It returns when one of them has accepted the client's key.
+// host:port; it learns the others. It returns when one of them has accepted the
+// client's key, and fails when all have refused it. A key that was stored a
+// moment ago, and a node that is about to stop, are given a second.
 func Dial(ctx context.Context, addrs []string, opts *Options) (*Client, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -45,24 +44,56 @@ func Dial(ctx context.Context, addrs []string, opts *Options) (*Client, error) {
 	if len(addrs) == 0 {
 		return nil, errors.New("Dial needs the address of at least one node, such as 127.0.0.1:7700")
 	}
-	c := &Client{o: o, ids: newIDSource(), base: time.Now(), clocks: make(map[uint32]*clock)}
+	c := &Client{o: o, ids: newIDSource(), base: time.Now(), failed: make(chan struct{}, 1)}
 	c.pool.New = newCall
 	c.life, c.end = context.WithCancel(context.Background())
 	for _, addr := range addrs {
-		c.node(addr)
+		c.node(addr).given = true
 	}
-	var failed []error
-	for _, n := range c.everyNode() {
-		if _, err := n.conn(ctx); err != nil {
+	if err := c.settle(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.start(c.watch, c.keepNodes)
+	return c, nil
+}
+
+// settle makes a home of the first node that takes the client in.
+func (c *Client) settle(ctx context.Context) error {
+	start := time.Now()
+	for tries := 0; ; tries++ {
+		var failed []error
+		var hope *node
+		for _, n := range c.everyNode() {
+			_, err := n.conn(ctx)
+			if err == nil {
+				c.home.Store(n)
+				return nil
+			}
 			failed = append(failed, err)
-			continue
+			spent := time.Since(start)
+			if errors.Is(err, errSlow) && spent < dialTimeout || passing(err) && spent < denialPatience {
+				hope = n
+			}
 		}
-		c.home.Store(n)
-		c.start(c.watch)
-		return c, nil
+		if hope == nil || ctx.Err() != nil {
+			return errors.Join(failed...)
+		}
+		select {
+		case <-time.After(backoff(tries)):
+		case <-hope.dialing():
+		case <-ctx.Done():
+		}
 	}
-	c.Close()
-	return nil, errors.Join(failed...)
+}
+
+// passing tells the refusals of a hello that may be others in a moment.
+func passing(err error) bool {
+	switch StatusOf(err) {
+	case wire.StatusUnauthorized, wire.StatusStopping, wire.StatusOverloaded:
+		return true
+	}
+	return false
 }
 
 // Close ends all connections and waits until nothing of the client runs any
@@ -92,52 +123,6 @@ func (c *Client) start(fs ...func()) bool {
 		c.work.Go(f)
 	}
 	return true
-}
-
-// node gives the node with this address, which may be new.
-func (c *Client) node(addr string) *node {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	i := slices.IndexFunc(c.nodes, func(n *node) bool { return n.addr == addr })
-	if i >= 0 {
-		return c.nodes[i]
-	}
-	if len(c.nodes) == maxNodes {
-		return c.nodes[0]
-	}
-	n := &node{client: c, addr: addr, links: make([]link, c.o.Conns)}
-	c.nodes = append(c.nodes, n)
-	return n
-}
-
-func (c *Client) everyNode() []*node {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.nodes)
-}
-
-// nodeAfter gives the node to ask after n did not answer: the next that has a
-// connection, since a dead one costs a dialTimeout, or else the next.
-func (c *Client) nodeAfter(n *node) *node {
-	nodes := c.everyNode()
-	first := slices.Index(nodes, n) + 1
-	for i := range nodes {
-		if next := nodes[(first+i)%len(nodes)]; next != n && next.live() {
-			return next
-		}
-	}
-	return nodes[first%len(nodes)]
-}
-
-func (c *Client) clock(shard uint32) *clock {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	k := c.clocks[shard]
-	if k == nil {
-		k = &clock{base: c.base}
-		c.clocks[shard] = k
-	}
-	return k
 }
 
 // An Entry is a line of the list of events.

@@ -10,27 +10,29 @@ import (
 	"github.com/usher-seats/usher/wire"
 )
 
-// A clock is what the client knows of a shard's time: that it is between two
+// A clock is what the client knows of an event's time: that it is between two
 // bounds ahead of the client's own monotonic clock. Every answer that carries
-// shard time narrows them, because the shard read it after the request was sent
+// the time narrows them, because the shard read it after the request was sent
 // and before the answer came.
 //
-// Shard time stands still while the shard has no leader, so the bounds can
-// become wrong; an answer that contradicts them replaces them. Safe for all
+// The time is the event's own: an event that moves to another shard takes it
+// along, and it goes on there where it stopped. It stands still while the
+// event's shard has no leader, and while the event is being moved, so the bounds
+// can become wrong; an answer that contradicts them replaces them. Safe for all
 // goroutines.
 type clock struct {
 	base time.Time // the client's zero of monotonic time; immutable
 
 	mu        sync.Mutex
 	known     bool
-	low, high time.Duration // shard time minus time since base; low ≤ high
+	low, high time.Duration // event time minus time since base; low ≤ high
 }
 
-// learn takes in that shard time was now at some moment in [sent, got].
+// learn takes in that event time was now at some moment in [sent, got].
 func (c *clock) learn(now wire.Millis, sent, got time.Time) {
-	// A millisecond of shard time is its beginning; its end is as good.
-	shard := time.Duration(now) * time.Millisecond
-	low, high := shard-got.Sub(c.base), shard+time.Millisecond-sent.Sub(c.base)
+	// A millisecond of event time is its beginning; its end is as good.
+	event := time.Duration(now) * time.Millisecond
+	low, high := event-got.Sub(c.base), event+time.Millisecond-sent.Sub(c.base)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.known || high < c.low || low > c.high {
@@ -40,7 +42,7 @@ func (c *clock) learn(now wire.Millis, sent, got time.Time) {
 	c.low, c.high = max(c.low, low), min(c.high, high)
 }
 
-// at is what shard time has surely reached at t, as far as the client knows: a
+// at is what event time has surely reached at t, as far as the client knows: a
 // deadline so made is over when t is.
 func (c *clock) at(t time.Time) wire.Millis {
 	c.mu.Lock()
@@ -48,7 +50,7 @@ func (c *clock) at(t time.Time) wire.Millis {
 	return wire.Millis((c.low + t.Sub(c.base)) / time.Millisecond)
 }
 
-// before is a moment at which shard time is surely not past m.
+// before is a moment at which event time is surely not past m.
 func (c *clock) before(m wire.Millis) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,7 +79,7 @@ func (s *idSource) bytes() (b [10]byte) {
 	return b
 }
 
-// timed makes an id for a request to a shard whose time is now.
+// timed makes an id for a request about an event whose time is now.
 func (s *idSource) timed(now wire.Millis) wire.ID { return wire.NewID(now, s.bytes()) }
 
 // untimed makes an id for a request to the directory, whose time the client

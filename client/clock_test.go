@@ -61,7 +61,7 @@ func TestClockKeepsItsBestBounds(t *testing.T) {
 func TestExpiryCountsFromTheAttempt(t *testing.T) {
 	at := time.Now().Add(-time.Hour)
 	q := request{mutate: func(b []byte, _ wire.Mutation) []byte { return b }, event: new(Event), id: wire.KeyID("x")}
-	q.route = &route{clock: &clock{base: at, known: true}} // which allows any time
+	q.event.clock = clock{base: at, known: true} // which allows any time
 	var began [4]time.Time
 	for i := range began {
 		q.prepare(nil, new(call), at)

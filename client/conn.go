@@ -281,20 +281,34 @@ func (c *conn) heard() {
 	c.probed.Store(0)
 }
 
+// silence is how long nothing has been heard, or owed.
+func (c *conn) silence(now time.Time) time.Duration {
+	return now.Sub(c.born) - time.Duration(c.lastHear.Load())
+}
+
 // watch pings a node that owes an answer and is silent, and gives it up when it
 // does not answer that either. The silence counts from the ping, too: a client
 // that was paused itself must not take its own absence for the node's.
-func (c *conn) watch(now time.Time) {
+func (c *conn) watch(now time.Time) (gaveUp bool) {
 	at := now.Sub(c.born)
 	c.mu.Lock()
 	owes := c.waiting > 0 && c.err == nil
-	silence, probed := at-time.Duration(c.lastHear.Load()), time.Duration(c.probed.Load())
+	silence, probed := c.silence(now), time.Duration(c.probed.Load())
 	if owes && silence >= pingAfter && probed == 0 {
 		c.probed.Store(int64(at))
 		c.appendLocked(wire.Header{Kind: wire.KindPing, Request: pingRequest}, nil)
 	}
 	c.mu.Unlock()
-	if owes && silence >= deadAfter && probed > 0 && at-probed >= deadAfter-pingAfter {
+	gaveUp = owes && silence >= deadAfter && probed > 0 && at-probed >= deadAfter-pingAfter
+	if gaveUp {
 		c.fail(fmt.Errorf("%s: %w for %v", c.addr, errSilent, silence.Round(time.Second)))
 	}
+	return gaveUp
+}
+
+// frames is how many frames were ever sent, or are about to be.
+func (c *conn) frames() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.appended
 }

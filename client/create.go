@@ -34,7 +34,7 @@ func (c *Client) CreateEvent(ctx context.Context, m *wire.Manifest) (*Event, err
 		return nil, err
 	}
 	e := newEvent(c, m.Key)
-	if err := e.find(ctx, op, nil); err != nil {
+	if err := e.find(ctx, op, q.at); err != nil { // who has assigned it knows it
 		return nil, err
 	}
 	for at := 0; at < len(encoded); at += wire.MaxChunk {

@@ -10,14 +10,15 @@ import (
 	"github.com/usher-seats/usher/wire"
 )
 
-// An Event is a handle to an event: where it lives, and its manifest once that
-// was needed. It stands for one event, not for its key: when the event is
+// An Event is a handle to an event: where it lives, what time it has, and its
+// manifest once that was needed. It stands for one event, not for its key: when the event is
 // deleted and another is created under the key, the handle's calls say that
 // there is no such event. Safe for all goroutines.
 type Event struct {
 	client *Client
 	key    string
 	id     wire.EventID // set by the first find, immutable then
+	clock  clock
 	route  atomic.Pointer[route]
 	// finding is a mutex that waits no longer than a context. It guards the
 	// changes of route.
@@ -25,12 +26,6 @@ type Event struct {
 
 	plan    atomic.Pointer[plan]
 	reading chan struct{} // likewise, guards the setting of plan
-}
-
-// A route is where an event is decided. Immutable.
-type route struct {
-	node  *node
-	clock *clock // of the event's shard
 }
 
 // A plan is an event's manifest with its index, which is made when it is first
@@ -43,7 +38,13 @@ type plan struct {
 func newPlan(m *wire.Manifest) *plan { return &plan{m, sync.OnceValue(m.Places)} }
 
 func newEvent(c *Client, key string) *Event {
-	return &Event{client: c, key: key, finding: make(chan struct{}, 1), reading: make(chan struct{}, 1)}
+	return &Event{
+		client:  c,
+		key:     key,
+		clock:   clock{base: c.base},
+		finding: make(chan struct{}, 1),
+		reading: make(chan struct{}, 1),
+	}
 }
 
 // Key is the event's name as its owner chose it.
@@ -52,67 +53,9 @@ func (e *Event) Key() string { return e.key }
 // ID is the event's number.
 func (e *Event) ID() wire.EventID { return e.id }
 
-// Now is shard time as far as the client knows: never ahead of the shard while
-// it has a leader, and behind by less than a round trip.
-func (e *Event) Now() wire.Millis { return e.route.Load().clock.at(time.Now()) }
-
-// maxHops bounds how often one node may name another as the leader.
-const maxHops = 4
-
-// find asks where the event is, and then the node that leads its shard, whose
-// clock counts. at is whom to ask first, nil for anybody.
-func (e *Event) find(ctx context.Context, op string, at *node) error {
-	c := e.client
-	name := wire.Key{Key: []byte(e.key)}
-	for hop := 0; ; hop++ {
-		q := &request{op: op, key: e.key, kind: wire.KindLocate, plain: name.Append, at: at}
-		var l wire.Location
-		if err := c.ask(ctx, q, &l); err != nil {
-			return err
-		}
-		if e.id == 0 {
-			e.id = l.Event
-		}
-		if e.id != l.Event {
-			return &Error{Op: op, Event: e.key, Status: wire.StatusUnknownEvent, Text: "its key belongs to another event now"}
-		}
-		r := &route{node: q.at, clock: c.clock(l.Shard)}
-		if led := string(l.Leader); led != "" && led != q.at.addr {
-			r.node = c.node(led)
-			if hop < maxHops {
-				at = r.node
-				continue
-			}
-		}
-		r.clock.learn(l.Now, q.sent, q.got)
-		e.route.Store(r)
-		return nil
-	}
-}
-
-// refind replaces a route that has turned out to be wrong. Of many callers that
-// find it out at once, one asks.
-func (e *Event) refind(ctx context.Context, wrong *route, at *node) error {
-	if err := lock(ctx, e.finding); err != nil {
-		return err
-	}
-	defer unlock(e.finding)
-	if e.route.Load() != wrong {
-		return nil
-	}
-	return e.find(ctx, "find event", at)
-}
-
-func lock(ctx context.Context, mutex chan struct{}) error {
-	select {
-	case mutex <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func unlock(mutex chan struct{}) { <-mutex }
+// Now is the event's time as far as the client knows: never ahead of it unless it
+// stands still, and behind by less than a round trip.
+func (e *Event) Now() wire.Millis { return e.clock.at(time.Now()) }
 
 // Info reads the event's rules and its counts, which are consistent in
 // themselves and contain all that was acknowledged before the call. Sections and
@@ -132,25 +75,36 @@ type Freshness bool
 
 const (
 	// Latest is what the node that answers has: consistent in itself, and behind
-	// by no more than replication.
+	// by no more than replication. That is the leader's, as long as it can be
+	// reached, and then another replica's.
 	Latest Freshness = false
 	// Consistent has all that was acknowledged before the call.
 	Consistent Freshness = true
 )
 
+// A SeatMap is the state of every seat of an event.
+type SeatMap struct {
+	wire.SeatMap
+
+	// Age is how long the replica that answered had not heard of its leader by
+	// then: what was decided since may be missing. 0: it was the leader.
+	Age time.Duration
+}
+
 // Map reads the state of every seat.
-func (e *Event) Map(ctx context.Context, f Freshness) (*wire.SeatMap, error) {
-	m := new(wire.SeatMap)
+func (e *Event) Map(ctx context.Context, f Freshness) (*SeatMap, error) {
+	m := new(SeatMap)
 	q := e.read("read map", wire.KindMap, (&wire.EventRef{Event: e.id}).Append)
 	q.consistent = bool(f)
-	if err := e.client.ask(ctx, q, m); err != nil {
+	if err := e.client.ask(ctx, q, &m.SeatMap); err != nil {
 		return nil, err
 	}
+	m.Age = time.Duration(m.SeatMap.Age) * time.Millisecond
 	return m, nil
 }
 
 // Changes reads what happened to seats after the version since, or says that the
-// event no longer remembers it and the map must be read.
+// event no longer remembers it and the map must be read. It is as new as Latest.
 func (e *Event) Changes(ctx context.Context, since wire.Version) (*wire.Changes, error) {
 	changes := new(wire.Changes)
 	query := wire.ChangesQuery{Event: e.id, Since: since}

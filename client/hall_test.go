@@ -8,8 +8,9 @@ import (
 	"github.com/usher-seats/usher/wire"
 )
 
-// A hall is the event that the fake nodes of a test decide about: as much of a
-// shard as the client can tell from a real one. Guarded by mu.
+// A hall is an event that the fake nodes of a test decide about: as much of a
+// shard as the client can tell from a real one. All nodes are its replicas, and
+// what one of them has decided all have. Guarded by mu.
 type hall struct {
 	mu       sync.Mutex
 	key      string
@@ -20,7 +21,13 @@ type hall struct {
 	ahead    time.Duration // of shard time, on top of what has passed since born
 	past     wire.Millis   // what shard time has been: it does not run backwards
 	floor    wire.Millis   // timed ids up to here are forgotten
-	leader   string        // address of the node that decides
+	leader   string        // address of the node that decides; empty: none does
+	halted   time.Time     // since when time stands still; zero: it does not
+	moving   bool          // frozen, on its way to another shard
+
+	// views are what nodes believe of the leader that do not know better. One
+	// that believes in itself has been deposed.
+	views map[string]string
 
 	answers map[wire.ID]answer  // first answer by request id
 	done    map[wire.ID]int     // how often a request took effect
@@ -43,17 +50,17 @@ type holder struct {
 	made  int // how often it was granted
 }
 
-func newHall() *hall {
+func newHall(key string, event wire.EventID) *hall {
 	seats := make([]wire.Seat, 20)
 	for i := range seats {
 		seats[i].Label = fmt.Sprint(i + 1)
 	}
 	return &hall{
-		key:   "gala",
-		event: 7,
+		key:   key,
+		event: event,
 		shard: 3,
 		manifest: &wire.Manifest{
-			Key:        "gala",
+			Key:        key,
 			Categories: []string{"gold", "silver"},
 			Sections: []wire.Section{
 				{Name: "A", Rows: []wire.Row{{Name: "1", Focal: 19, Seats: seats}, {Name: "2", Focal: 19, Seats: seats}}},
@@ -69,12 +76,30 @@ func newHall() *hall {
 		holds:   make(map[wire.ID]*holder),
 		owner:   make(map[wire.SeatID]wire.ID),
 		fences:  100,
+		views:   make(map[string]string),
 	}
 }
 
 func (h *hall) nowLocked() wire.Millis {
-	h.past = max(h.past, wire.Millis((time.Since(h.born)+h.ahead)/time.Millisecond))
+	at := time.Now()
+	if !h.halted.IsZero() {
+		at = h.halted
+	}
+	h.past = max(h.past, wire.Millis((at.Sub(h.born)+h.ahead)/time.Millisecond))
 	return h.past
+}
+
+func (h *hall) haltLocked() {
+	if h.halted.IsZero() {
+		h.halted = time.Now()
+	}
+}
+
+func (h *hall) goOnLocked() {
+	if !h.halted.IsZero() {
+		h.ahead -= time.Since(h.halted)
+		h.halted = time.Time{}
+	}
 }
 
 func (h *hall) now() wire.Millis {
@@ -106,10 +131,57 @@ func (h *hall) forget(age wire.Millis) {
 	h.floor = max(h.floor, h.nowLocked()-age)
 }
 
+// lead makes a node the leader, or leaves the shard without one. Time stands
+// still then.
 func (h *hall) lead(addr string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.leader = addr
+	switch {
+	case addr == "":
+		h.haltLocked()
+	case !h.moving:
+		h.goOnLocked()
+	}
+}
+
+// freeze begins a move, during which the event belongs to nobody.
+func (h *hall) freeze() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.moving = true
+	h.haltLocked()
+}
+
+// move ends a move: another shard has the event, led by a node, and its time goes
+// on.
+func (h *hall) move(leader string) {
+	h.mu.Lock()
+	h.shard++
+	h.moving = false
+	h.mu.Unlock()
+	h.lead(leader)
+}
+
+// believe has a node take another for the leader; empty: it knows of none.
+func (h *hall) believe(addr, leader string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.views[addr] = leader
+}
+
+// know has a node know who leads.
+func (h *hall) know(addr string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.views, addr)
+}
+
+func (h *hall) viewLocked(addr string) string {
+	if view, wrong := h.views[addr]; wrong {
+		return view
+	}
+	return h.leader
 }
 
 // effects tells how often the request with this id took effect.
@@ -121,9 +193,12 @@ func (h *hall) effects(id wire.ID) int {
 
 // answer decides a request the way a shard does: an id seen before gets its
 // first answer, a late one is refused, the rest is decided and remembered.
-func (h *hall) answer(addr string, kind wire.Kind, body []byte) (wire.Status, []byte) {
+//
+// Reads that may be old are answered by every node.
+func (h *hall) answer(addr string, kind wire.Kind, flags wire.Flags, body []byte) (wire.Status, []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	latest := !kind.Mutates() && kind != wire.KindGetHold && flags&wire.FlagConsistent == 0
 	switch {
 	case kind == wire.KindLocate:
 		return h.locateLocked(addr, body)
@@ -131,10 +206,16 @@ func (h *hall) answer(addr string, kind wire.Kind, body []byte) (wire.Status, []
 		return h.directoryLocked(kind, body)
 	case kind == wire.KindEvents:
 		return h.listLocked(body)
-	case h.leader != addr:
-		return wire.StatusMoved, []byte(h.leader)
+	case h.moving:
+		return wire.StatusMoved, nil
+	case h.viewLocked(addr) != addr && latest:
+		return h.readLocked(kind, body, 1500)
+	case h.viewLocked(addr) == "" || h.viewLocked(addr) == addr && h.leader != addr:
+		return wire.StatusUnavailable, nil
+	case h.viewLocked(addr) != addr:
+		return wire.StatusMoved, []byte(h.viewLocked(addr))
 	case !kind.Mutates():
-		return h.readLocked(kind, body)
+		return h.readLocked(kind, body, 0)
 	}
 	m, err := wire.ParseMutation(body)
 	if err != nil {
@@ -181,9 +262,14 @@ func (h *hall) locateLocked(addr string, body []byte) (wire.Status, []byte) {
 		return wire.StatusUnknownEvent, nil
 	}
 	l := wire.Location{Event: h.event, Shard: h.shard, Now: h.nowLocked()}
-	if addr != h.leader {
-		l.Leader = []byte(h.leader)
-		l.Now -= 10_000 // a follower's idea of shard time is old
+	switch view := h.viewLocked(addr); {
+	case h.moving || view == "":
+		l.Now = 0
+	case view != addr:
+		l.Leader = []byte(view)
+		l.Now -= 10_000 // a follower's idea of the time is old
+	case view != h.leader:
+		l.Now -= 10_000 // likewise
 	}
 	return wire.StatusOK, l.Append(nil)
 }
@@ -225,14 +311,14 @@ func (h *hall) listLocked(body []byte) (wire.Status, []byte) {
 	return wire.StatusOK, l.Append(nil)
 }
 
-func (h *hall) readLocked(kind wire.Kind, body []byte) (wire.Status, []byte) {
+func (h *hall) readLocked(kind wire.Kind, body []byte, age uint32) (wire.Status, []byte) {
 	switch kind {
 	case wire.KindEvent:
 		return wire.StatusOK, (&wire.EventInfo{Version: wire.Version(h.fences), Now: h.nowLocked(), Rules: h.manifest.Rules}).Append(nil)
 	case wire.KindManifest:
 		return wire.StatusOK, h.manifest.Encode()
 	case wire.KindMap:
-		return wire.StatusOK, (&wire.SeatMap{Version: wire.Version(h.fences), Planes: make([]byte, 16*h.manifest.Words())}).Append(nil)
+		return wire.StatusOK, (&wire.SeatMap{Version: wire.Version(h.fences), Age: age, Planes: make([]byte, 16*h.manifest.Words())}).Append(nil)
 	case wire.KindChanges:
 		return wire.StatusOK, (&wire.Changes{Resync: true}).Append(nil)
 	case wire.KindGetHold:

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -13,12 +14,18 @@ import (
 // A node is an address and the connections to it, which are made when they are
 // first needed and again when they broke.
 type node struct {
-	client *Client
-	addr   string
-	turn   atomic.Uint32 // which link is next
+	client  *Client
+	addr    string
+	given   bool          // to Dial, so it is never forgotten; immutable after Dial
+	turn    atomic.Uint32 // which link is next
+	doubted atomic.Int64  // until when others are preferred, in nanoseconds since the client's base
 
-	mu    sync.Mutex
-	links []link
+	mu       sync.Mutex
+	links    []link
+	gone     bool      // forgotten: it is dialed no more
+	failures int       // dials that failed since the last that did not
+	failure  error     // of the last dial that failed; nil if it did not
+	rests    time.Time // until when the failure stands for another dial
 }
 
 // A link is one connection of a node. Guarded by the node's mutex.
@@ -27,12 +34,32 @@ type link struct {
 	dial *dial // in progress; nil if none is
 }
 
-// A dial is under way until done is closed; then one of the others is set.
+// A dial is under way until done is closed; then conn or err is set.
 type dial struct {
-	done chan struct{}
-	conn *conn
-	err  error
+	done     chan struct{}
+	patience time.Time // until when callers wait for it
+	conn     *conn
+	err      error
 }
+
+const (
+	// dialPatience is how long callers wait for a dial, which goes on without
+	// them: a machine that is off does not even refuse.
+	dialPatience = 250 * time.Millisecond
+
+	// restMost bounds how long a node rests after dials that failed: a node that
+	// restarts has its clients back so soon, and a dead one costs each of them so
+	// many dials at most, however many calls would go there.
+	restMost = 128 * time.Millisecond
+
+	// doubtFor is how long other nodes are preferred to one that failed.
+	doubtFor = time.Second
+)
+
+var (
+	errSlow      = errors.New("still connecting")
+	errForgotten = errors.New("the node has left the cluster")
+)
 
 // roundTrip makes one attempt at q on one of the node's connections.
 func (n *node) roundTrip(ctx context.Context, q *call) error {
@@ -41,11 +68,15 @@ func (n *node) roundTrip(ctx context.Context, q *call) error {
 	if err != nil {
 		return err
 	}
-	return c.roundTrip(ctx, q)
+	if err = c.roundTrip(ctx, q); err != nil && !c.alive() && !n.live() {
+		n.doubt()
+	}
+	return err
 }
 
 // conn gives a live connection, dialing if there is none. Callers take the links
-// in turn; while one is being dialed they use another that lives.
+// in turn; while one is being dialed they use another that lives. If none does,
+// all wait for the same dial.
 func (n *node) conn(ctx context.Context) (*conn, error) {
 	n.mu.Lock()
 	l := &n.links[int(n.turn.Add(1))%len(n.links)]
@@ -53,40 +84,81 @@ func (n *node) conn(ctx context.Context) (*conn, error) {
 		defer n.mu.Unlock()
 		return l.conn, nil
 	}
-	if l.dial == nil {
-		if l.conn != nil {
-			n.client.o.Logger.Info("connection lost", "addr", n.addr, "err", l.conn.cause())
-		}
-		if err := n.dialLocked(l); err != nil {
-			n.mu.Unlock()
-			return nil, err
-		}
-	}
-	d := l.dial
-	for i := range n.links {
-		if c := n.links[i].conn; c != nil && c.alive() {
-			n.mu.Unlock()
-			return c, nil
-		}
+	other := n.liveLocked()
+	d := n.dialingLocked()
+	var err error
+	if other != nil || d == nil {
+		d, err = n.dialLocked(l)
 	}
 	n.mu.Unlock()
+	switch {
+	case other != nil:
+		return other, nil
+	case err != nil:
+		return nil, err
+	}
+	return n.await(ctx, d)
+}
+
+// liveLocked gives a connection that stands, or nil.
+func (n *node) liveLocked() *conn {
+	for i := range n.links {
+		if c := n.links[i].conn; c != nil && c.alive() {
+			return c
+		}
+	}
+	return nil
+}
+
+// dialingLocked gives a dial that is under way, or nil.
+func (n *node) dialingLocked() *dial {
+	for i := range n.links {
+		if d := n.links[i].dial; d != nil {
+			return d
+		}
+	}
+	return nil
+}
+
+// dialLocked gives the dial that is under way, or starts one, unless the node
+// rests. A dial serves every caller that waits for it, so it lives as long as
+// the client and not as long as the first caller's context.
+func (n *node) dialLocked(l *link) (*dial, error) {
+	if l.dial != nil {
+		return l.dial, nil
+	}
+	if l.conn != nil {
+		n.client.o.Logger.Info("connection lost", "addr", n.addr, "err", l.conn.cause())
+		l.conn = nil
+	}
+	now := time.Now()
+	switch {
+	case n.gone:
+		return nil, fmt.Errorf("connect to %s: %w", n.addr, errForgotten)
+	case n.failure != nil && now.Before(n.rests):
+		return nil, n.failure
+	}
+	d := &dial{done: make(chan struct{}), patience: now.Add(dialPatience)}
+	if !n.client.start(func() { n.dial(l, d) }) {
+		return nil, ErrClosed
+	}
+	l.dial = d
+	return d, nil
+}
+
+// await waits for d as long as its patience lasts.
+func (n *node) await(ctx context.Context, d *dial) (*conn, error) {
+	slow := time.NewTimer(time.Until(d.patience))
+	defer slow.Stop()
 	select {
 	case <-d.done:
 		return d.conn, d.err
+	case <-slow.C:
+		n.doubt()
+		return nil, fmt.Errorf("connect to %s: %w", n.addr, errSlow)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-}
-
-// dialLocked starts a dial that serves every caller that waits for it, so it
-// lives as long as the client and not as long as the first caller's context.
-func (n *node) dialLocked(l *link) error {
-	d := &dial{done: make(chan struct{})}
-	if !n.client.start(func() { n.dial(l, d) }) {
-		return ErrClosed
-	}
-	l.dial = d
-	return nil
 }
 
 func (n *node) dial(l *link, d *dial) {
@@ -101,11 +173,22 @@ func (n *node) dial(l *link, d *dial) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	l.dial = nil
+	if err == nil && n.gone {
+		nc.Close()
+		err = fmt.Errorf("connect to %s: %w", n.addr, errForgotten)
+	}
 	if err != nil {
 		log.Warn("cannot connect", "addr", n.addr, "err", err)
-		d.err = err
+		d.err, n.failure = err, err
+		n.rests = time.Now().Add(min(backoff(n.failures), restMost))
+		n.failures++
+		if n.liveLocked() == nil {
+			n.doubt()
+		}
 		return
 	}
+	n.failures, n.failure = 0, nil
+	n.doubted.Store(0)
 	c := newConn(nc, n.addr, peer, &n.client.o)
 	if !n.client.start(c.write, c.read) {
 		c.fail(ErrClosed)
@@ -116,16 +199,39 @@ func (n *node) dial(l *link, d *dial) {
 	d.conn, l.conn = c, c
 }
 
+// dialing is closed when a dial that is under way ends; nil if none is.
+func (n *node) dialing() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if d := n.dialingLocked(); d != nil {
+		return d.done
+	}
+	return nil
+}
+
+// doubt has other nodes preferred for a while.
+func (n *node) doubt() { n.doubted.Store(int64(time.Since(n.client.base) + doubtFor)) }
+
+func (n *node) dubious() bool {
+	return time.Since(n.client.base) < time.Duration(n.doubted.Load())
+}
+
+// forget ends the connections of a node that is in no list any more. What is
+// under way there is asked again elsewhere.
+func (n *node) forget() {
+	n.mu.Lock()
+	n.gone = true
+	n.mu.Unlock()
+	for _, c := range n.conns() {
+		c.fail(fmt.Errorf("%s: %w", n.addr, errForgotten))
+	}
+}
+
 // live reports whether a connection to the node stands.
 func (n *node) live() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for i := range n.links {
-		if c := n.links[i].conn; c != nil && c.alive() {
-			return true
-		}
-	}
-	return false
+	return n.liveLocked() != nil
 }
 
 // conns gives the connections that the node has or had last.
@@ -150,13 +256,32 @@ func (c *Client) watch() {
 		select {
 		case now := <-tick.C:
 			for _, n := range c.everyNode() {
-				for _, conn := range n.conns() {
-					conn.watch(now)
-				}
+				n.watch(now)
 			}
 		case <-c.life.Done():
 			return
 		}
+	}
+}
+
+// watch looks after the silence of the node's connections. When one is given up,
+// so are the others that are silent, even those on which nothing is owed: they
+// would be found dead only by the next calls, one after the other.
+func (n *node) watch(now time.Time) {
+	conns := n.conns()
+	for _, c := range conns {
+		if !c.watch(now) {
+			continue
+		}
+		for _, other := range conns {
+			if other.silence(now) >= pingAfter {
+				other.fail(c.cause())
+			}
+		}
+		if !n.live() {
+			n.doubt()
+		}
+		return
 	}
 }
 

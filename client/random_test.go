@@ -71,8 +71,7 @@ func (c *chaos) meddle(s *session, h wire.Header, body []byte) bool {
 		s.usual(h, b)
 		s.usual(h, b)
 	case 11:
-		hall.lead([]string{"a", "b", "c"}[c.roll(3)%3])
-		return false
+		s.reply(h, wire.StatusMoved, []byte([]string{"", "a", "b", "c", "x"}[c.roll(5)]))
 	case 12:
 		hall.stall(time.Duration(c.roll(3000)) * time.Millisecond)
 		return false
@@ -88,9 +87,84 @@ func (c *chaos) meddle(s *session, h wire.Header, body []byte) bool {
 	return true
 }
 
+// A director has nodes die, come back, lead, be wrong about who leads, and the
+// event move, until it is told to stop.
+type director struct {
+	c     *cluster
+	rand  *rand.Rand
+	lists uint64 // versions of the list of nodes
+	stop  chan struct{}
+	over  chan struct{}
+}
+
+func (d *director) run() {
+	defer close(d.over)
+	for {
+		select {
+		case <-d.stop:
+			return
+		case <-time.After(time.Duration(d.rand.IntN(400)) * time.Millisecond):
+		}
+		d.act()
+	}
+}
+
+func (d *director) act() {
+	up := d.c.up()
+	one := []string{"a", "b", "c"}[d.rand.IntN(3)]
+	switch d.rand.IntN(7) {
+	case 0, 1: // a node dies; if it led, the others take a while to find out
+		d.c.stop(one)
+		d.c.hall.mu.Lock()
+		led := d.c.hall.leader == one
+		d.c.hall.mu.Unlock()
+		if led {
+			d.c.hall.lead("")
+			time.Sleep(time.Duration(d.rand.IntN(1500)) * time.Millisecond)
+			d.elect()
+		}
+	case 2, 3: // all come back
+		for _, addr := range []string{"a", "b", "c"} {
+			d.c.start(addr)
+		}
+		d.elect()
+	case 4: // the event moves
+		d.c.hall.freeze()
+		time.Sleep(time.Duration(d.rand.IntN(60)) * time.Millisecond)
+		d.c.hall.move("")
+		d.elect()
+	case 5: // a node is wrong about who leads
+		d.c.hall.believe(one, []string{"", "a", "b", "c", "x"}[d.rand.IntN(5)])
+	case 6:
+		d.c.hall.know(one)
+		d.lists++
+		d.c.enlist(d.lists, append(up, "x")...)
+	}
+}
+
+// elect has a node that is up lead, if there is one.
+func (d *director) elect() {
+	if up := d.c.up(); len(up) > 0 {
+		d.c.hall.lead(up[d.rand.IntN(len(up))])
+	}
+}
+
+// calm ends the play: all nodes are up and agree.
+func (d *director) calm() {
+	close(d.stop)
+	<-d.over
+	for _, addr := range []string{"a", "b", "c"} {
+		d.c.start(addr)
+		d.c.hall.know(addr)
+	}
+	d.c.hall.lead("a")
+	d.c.enlist(d.lists+1, "a", "b", "c")
+}
+
 // Under any faults, what the client says is true: a granted hold took effect
 // exactly once, one that is "not applied" never does, not even by an attempt that
-// arrives long after, and one that is unknown can be settled with its id.
+// arrives long after, and one that is unknown can be settled with its id. A call
+// that has the time gets a decision.
 func TestWhatTheClientSaysIsTrue(t *testing.T) {
 	seed := rand.Uint64()
 	if s := os.Getenv("SEED"); s != "" {
@@ -105,7 +179,8 @@ func TestWhatTheClientSaysIsTrue(t *testing.T) {
 	for i := range rounds {
 		synctest.Test(t, func(t *testing.T) { playChaos(t, seed+uint64(i), said) })
 	}
-	for _, outcome := range []string{"granted", "refused", "not applied", "unknown"} {
+	t.Logf("holds: %v", said)
+	for _, outcome := range []string{"granted", "refused", "not applied", "unknown", "patient"} {
 		if said[outcome] == 0 {
 			t.Errorf("no hold was ever %s: the test does not do what it says; there were %v", outcome, said)
 		}
@@ -115,12 +190,21 @@ func TestWhatTheClientSaysIsTrue(t *testing.T) {
 func playChaos(t *testing.T, seed uint64, said map[string]int) {
 	c := newCluster("a", "b", "c")
 	x := &chaos{rand: rand.New(rand.NewPCG(seed, 1))}
-	cl, ev := dialFake(t, c, nil)
+	cl, err := Dial(t.Context(), []string{"a"}, c.options()) // it learns the others
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer cl.Close()
+	ev, err := cl.Event(t.Context(), c.hall.key)
+	if err != nil {
+		t.Fatal(err)
+	}
 	c.meddle(x.meddle)
 	x.mu.Lock()
 	x.on = true
 	x.mu.Unlock()
+	d := &director{c: c, rand: rand.New(rand.NewPCG(seed, 99)), stop: make(chan struct{}), over: make(chan struct{})}
+	go d.run()
 
 	var mu sync.Mutex
 	granted, refused, unsettled := map[wire.ID]*Hold{}, map[wire.ID]error{}, map[wire.ID]HoldRequest{}
@@ -130,12 +214,22 @@ func playChaos(t *testing.T, seed uint64, said map[string]int) {
 			r := rand.New(rand.NewPCG(seed, uint64(worker)+2))
 			for range 20 {
 				ask := HoldRequest{Seats: []wire.SeatID{wire.SeatID(r.IntN(150))}}
-				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(10+r.IntN(1500))*time.Millisecond)
+				limit := time.Duration(10+r.IntN(1500)) * time.Millisecond
+				patient := r.IntN(10) == 0
+				if patient {
+					limit = 5 * time.Minute
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), limit)
 				h, err := ev.Hold(ctx, ask)
 				cancel()
 				var e *Error
 				mu.Lock()
+				if patient {
+					said["patient"]++
+				}
 				switch {
+				case patient && err != nil && !StatusOf(err).Decided():
+					t.Errorf("a call that had the time: %v", err)
 				case err == nil:
 					granted[h.ID()] = h
 					said["granted"]++
@@ -162,6 +256,7 @@ func playChaos(t *testing.T, seed uint64, said map[string]int) {
 	}
 	all.Wait()
 	x.calm()
+	d.calm()
 	time.Sleep(time.Minute) // virtual: all that is on its way arrives
 	for id, ask := range unsettled {
 		before := c.hall.effects(id)

@@ -26,16 +26,23 @@ type request struct {
 	// Invariant: while maybe is false, no attempt so far can ever be applied.
 	maybe    bool
 	latest   wire.Millis // latest deadline of the attempts that may be applied; only if maybe
-	deadline wire.Millis // of this attempt, in shard time; 0: none
+	deadline wire.Millis // of this attempt, in event time; 0: none
 	began    time.Time   // before the first attempt that may be applied was sent
 	sent     time.Time   // before this attempt was sent
 	got      time.Time   // after its answer came
 
-	at         *node  // where the next attempt goes; nil: where the event is
-	route      *route // what the attempt knew of the event's place
+	at         *node          // where the next attempt goes; nil: where the event is
+	turn       *node          // the last that was asked because it was its turn
+	hint       *node          // whom the last answer said to ask
+	route      *route         // what the attempt knew of the event's place
+	accept     func() verdict // looks at an answer that is OK; nil: every such answer will do
+	denied     time.Time      // when a node first refused the key; zero: none did
 	lastStatus wire.Status
 	lastText   string // why the attempt before failed
 }
+
+// anywhere tells the reads that any replica of the event may answer.
+func (q *request) anywhere() bool { return q.event != nil && q.mutate == nil && !q.consistent }
 
 // prepare makes the next attempt in a, to be given up at end.
 func (q *request) prepare(c *Client, a *call, end time.Time) {
@@ -57,7 +64,7 @@ func (q *request) prepare(c *Client, a *call, end time.Time) {
 	var m wire.Mutation
 	if q.event != nil {
 		m.Event = q.event.id
-		q.deadline = q.route.clock.at(end)
+		q.deadline = q.event.clock.at(end)
 		m.Deadline = q.deadline
 	}
 	if q.id == (wire.ID{}) {
@@ -71,7 +78,7 @@ func (q *request) newID(c *Client) wire.ID {
 	if q.event == nil {
 		return c.ids.untimed()
 	}
-	return c.ids.timed(q.route.clock.at(q.sent))
+	return c.ids.timed(q.event.clock.at(q.sent))
 }
 
 // mayBeApplied notes that nobody knows what became of this attempt.
@@ -92,19 +99,19 @@ func (q *request) tooLate() {
 	}
 }
 
-// learn takes in the shard time of an answer, unless the answer may be an
+// learn takes in the event time of an answer, unless the answer may be an
 // earlier one given again.
 func (q *request) learn(now wire.Millis) {
-	if q.route != nil && (q.mutate == nil || q.ownID && !q.maybe) {
-		q.route.clock.learn(now, q.sent, q.got)
+	if q.event != nil && (q.mutate == nil || q.ownID && !q.maybe) {
+		q.event.clock.learn(now, q.sent, q.got)
 	}
 }
 
 // expires is a moment at which a hold that ends at deadline is surely not over;
-// now is the shard time the answer was made at, which may be long ago.
+// now is the event time the answer was made at, which may be long ago.
 func (q *request) expires(deadline, now wire.Millis) time.Time {
 	at := q.began.Add(time.Duration(deadline-now) * time.Millisecond)
-	if early := q.route.clock.before(deadline); early.Before(at) {
+	if early := q.event.clock.before(deadline); early.Before(at) {
 		return early
 	}
 	return at

@@ -216,7 +216,7 @@ func (k *teller) call(ctx context.Context, x *asking, again bool) error {
 		m, err := ev.Map(ctx, client.Consistent)
 		a.ret = k.l.now()
 		if err == nil {
-			x.settleMap(m)
+			x.settleMap(&m.SeatMap)
 		}
 		return err
 	}
