@@ -26,7 +26,7 @@ func FuzzApply(f *testing.F) {
 				rest = nil
 			}
 		}
-		s.Apply(s.index+1, s.now+wire.Millis(step), ops, func(i int, st wire.Status, _ []byte) {
+		s.Apply(s.index+1, s.stamp+wire.Millis(step), ops, func(i int, st wire.Status, _ []byte) {
 			if i != answers {
 				t.Fatalf("answer %d came as number %d", i, answers)
 			}
@@ -35,15 +35,15 @@ func FuzzApply(f *testing.F) {
 		if answers != records {
 			t.Fatalf("%d answers to %d records", answers, records)
 		}
-		s.Apply(s.index+1, s.now+1_000_000, ops, nil)
+		s.Apply(s.index+1, s.stamp+1_000_000, ops, nil)
 		verifyShard(t, s)
 		for rest := ops; len(rest) > 0; {
 			r, next, err := wire.NextRecord(rest)
 			if err != nil {
 				break
 			}
-			s.Look(r, s.now, nil)
-			s.Query(r, s.now, nil)
+			s.Look(r, s.stamp, nil)
+			s.Query(r, s.stamp, nil)
 			s.Read(r, func(wire.Status, []byte) {})
 			rest = next
 		}
@@ -137,7 +137,7 @@ func TestLoadRefusesDamage(t *testing.T) {
 			refused++
 			continue
 		}
-		if err := fresh.Start(s.index, s.now); err != nil {
+		if err := fresh.Start(s.index, s.stamp); err != nil {
 			refused++
 			continue
 		}

@@ -196,11 +196,38 @@ func verifyShard(t testing.TB, s *Shard) {
 		if e.loadedAt <= s.index && e.due != s.nextDue(e) || (e.at != 0) != (e.due != wire.Never) {
 			t.Fatalf("event %d: due at %d, is at %d; its place on the agenda is %d", e.id, s.nextDue(e), e.due, e.at)
 		}
+		if e.life.Load() != e.journey.life() || s.creations[e.id] != nil || s.deletions[e.id] != nil || s.departures[e.id] != nil {
+			t.Fatalf("event %d lives and has been created, deleted or left: life %d", e.id, e.life.Load())
+		}
 		return true
 	})
 	for i, e := range s.agenda.heap {
 		if e.at != i+1 || i > 0 && s.agenda.heap[(i+1)/2-1].due > e.due || !e.Live() {
 			t.Fatalf("event %d is number %d on the agenda and says %d", e.id, i+1, e.at)
+		}
+	}
+	verifyStages(t, s)
+}
+
+func verifyStages(t testing.TB, s *Shard) {
+	t.Helper()
+	sum := uint64(0)
+	for _, b := range s.berths.of {
+		sum += uint64(b.total)
+	}
+	if sum != s.berths.bytes || sum > maxStaged || len(s.berths.of) > maxStages {
+		t.Fatalf("%d berths have %d bytes, counted %d", len(s.berths.of), sum, s.berths.bytes)
+	}
+	for id, st := range s.stages {
+		b, has := s.berths.of[id]
+		if !s.contained(id) && (!has || b.compare(st.moveNumber) < 0 || b.total < st.total || b.touched < st.touched) {
+			t.Fatalf("the stage of event %d is %+v, its berth %+v", id, st, b)
+		}
+		if (st.shard == nil) == (st.bytes == nil) || len(st.bytes) >= int(st.total) {
+			t.Fatalf("the stage of event %d has %d bytes of %d", id, len(st.bytes), st.total)
+		}
+		if st.shard != nil {
+			verifyShard(t, st.shard)
 		}
 	}
 }
@@ -228,7 +255,7 @@ func restored(t testing.TB, s *Shard, c Config) *Shard {
 			t.Fatal(err)
 		}
 	}
-	if err := fresh.Start(s.index, s.now); err != nil {
+	if err := fresh.Start(s.index, s.stamp); err != nil {
 		t.Fatal(err)
 	}
 	fresh.Parts(func(id, changed uint64) {
