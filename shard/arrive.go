@@ -249,10 +249,10 @@ func (s *Shard) adopt(q *request) (wire.Status, []byte) {
 // adoptRefused checks whether the staged event is the one that is to be adopted.
 func (s *Shard) adoptRefused(q *request, from *Shard, o *wire.Adopt) (status wire.Status, body []byte, refused bool) {
 	e, d := from.Event(q.Event), s.departures[q.Event]
-	now, hash := e.Now(from.stamp), e.hash()
+	now := e.Now(from.stamp)
 	switch {
-	case hash != o.Hash:
-		status, body = s.text(wire.StatusExists, "the staged event is not the one to be adopted: after entry %d its hash is %016x and not %016x", from.index, hash, o.Hash)
+	case e.hash() != o.Hash:
+		status, body = s.text(wire.StatusExists, "the staged event, which has seen the entries up to %d, is not the one to be adopted", from.index)
 	case o.Now < now || o.Now > lastTime:
 		status, body = s.text(wire.StatusBadRequest, "the event's time is to go on from %d, and it has got to %d", o.Now, now)
 	case e.epoch == math.MaxUint16:

@@ -98,12 +98,9 @@ func (s *Shard) dropBerth(id wire.EventID, b berth) {
 // dropBerths takes berths away that nobody uses.
 func (s *Shard) dropBerths() {
 	for id, b := range s.berths.of {
-		due := b.touched + s.config.Window
-		if due <= s.stamp {
+		if s.stale(b.touched + s.config.Window) {
 			s.dropBerth(id, b)
-			continue
 		}
-		s.staleBy(due)
 	}
 }
 

@@ -168,6 +168,7 @@ func (s *Shard) delete(q *request, c *creation, d *deletion) (wire.Status, []byt
 	}
 	delete(s.creations, q.Event)
 	delete(s.stages, q.Event)
+	s.sweep()
 	s.deletions[q.Event] = &deletion{id: q.ID, changed: s.index}
 	return wire.StatusOK, nil
 }

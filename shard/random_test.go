@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/usher-seats/usher/wire"
 )
 
@@ -310,21 +312,58 @@ func replayRound(t *testing.T, rnd *rand.Rand) {
 	}
 }
 
-// A changedState is the state of an event and the entry that changed it last.
+// A changedState is what there is under an id and the entry that changed it last.
 type changedState struct{ changed, hash uint64 }
 
-// verifyChanged looks whether events that are not the same any more say so: what
-// has not changed is not encoded again.
+// verifyChanged looks whether parts that are not the same any more say so: what has
+// not changed is not encoded again.
 func verifyChanged(t *testing.T, s *Shard, seen map[wire.EventID]changedState) {
 	t.Helper()
-	s.Events(func(e *Event) bool {
-		now := changedState{e.changed, e.hash()}
-		if before := seen[e.id]; before.changed == now.changed && before.hash != now.hash {
-			t.Fatalf("event %d is not what it was, but was last changed at entry %d", e.id, e.changed)
+	verify := func(id wire.EventID) {
+		b := s.under(id)
+		now := changedState{b.changed(), b.hash()}
+		if before := seen[id]; before.changed == now.changed && before.hash != now.hash {
+			t.Fatalf("event %d is not what it was, but was last changed at entry %d", id, now.changed)
 		}
-		seen[e.id] = now
+		seen[id] = now
+	}
+	s.Events(func(e *Event) bool {
+		verify(e.id)
 		return true
 	})
+	for id := range s.creations {
+		verify(id)
+	}
+	for id := range s.deletions {
+		verify(id)
+	}
+	for id := range s.departures {
+		verify(id)
+	}
+	for id := range s.stages {
+		verify(id)
+	}
+}
+
+func (b belongings) hash() uint64 {
+	data := []byte{b.form()}
+	switch {
+	case b.event != nil:
+		data = appendU64(b.event.appendPlace(data), b.event.hash())
+	case b.creation != nil:
+		data = b.creation.append(data)
+	case b.deletion != nil:
+		data = append(data, b.deletion.id[:]...)
+	case b.departure != nil:
+		data = b.departure.append(data)
+	}
+	if b.stage != nil {
+		data = append(b.stage.appendHead(data), b.stage.bytes...)
+		if b.stage.shard != nil {
+			data = appendU64(data, b.stage.shard.Hash())
+		}
+	}
+	return xxhash.Sum64(data)
 }
 
 // difference says where two shards differ.

@@ -54,6 +54,21 @@ type scenario struct {
 	load   []byte // manifest
 	batch  []byte // records of a batch that is being written
 	what   []wire.Kind
+
+	// A transcript about moves has several shards, and each its log.
+	name   string // of the one that commands go to
+	others map[string]other
+	log    []logged // from entry 1
+	image  []byte   // the latest that was taken
+	frozen wire.Frozen
+}
+
+// An other is a shard that commands do not go to at the moment.
+type other struct {
+	s     *Shard
+	index uint64
+	at    wire.Millis
+	log   []logged
 }
 
 func newScenario(c Config) *scenario {
@@ -62,6 +77,9 @@ func newScenario(c Config) *scenario {
 
 func (sc *scenario) run(t *testing.T, d *datadriven.TestData) string {
 	c := &command{T: t, d: d, sc: sc}
+	if d.Cmd == "shard" {
+		return sc.turn(c)
+	}
 	sc.at = wire.Millis(c.number("at", int(sc.at)))
 	switch d.Cmd {
 	case "config":
@@ -83,11 +101,15 @@ func (sc *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		return sc.due()
 	case "restore":
 		return sc.restore(t)
+	case "image":
+		return sc.takeImage(c)
 	case "sale":
 		e := sc.s.Event(sc.event)
 		return fmt.Sprintf("%v due=%v", e.Sale(), e.SaleDue(int64(c.number("wall", 0))))
 	}
-	sc.add(c.record())
+	for _, r := range c.records() {
+		sc.add(r)
+	}
 	return sc.apply(t)
 }
 
@@ -113,6 +135,7 @@ func (sc *scenario) add(r wire.Record) {
 func (sc *scenario) apply(t *testing.T) string {
 	var out strings.Builder
 	sc.index++
+	sc.log = append(sc.log, logged{sc.at, slices.Clone(sc.batch)})
 	asked := 0
 	sc.s.Apply(sc.index, sc.at, sc.batch, func(i int, s wire.Status, body []byte) {
 		if i != asked {
@@ -125,6 +148,11 @@ func (sc *scenario) apply(t *testing.T) string {
 		}
 		out.WriteString(answerText(kind, s, body))
 		out.WriteByte('\n')
+		if kind == wire.KindFreeze && s == wire.StatusOK {
+			if err := sc.frozen.Decode(body); err != nil {
+				t.Error(err)
+			}
+		}
 	})
 	if asked < len(sc.what) {
 		t.Errorf("%d operations got %d outcomes", len(sc.what), asked)
@@ -412,6 +440,9 @@ func okText(kind wire.Kind, body []byte) string {
 	case wire.KindEvent:
 		var i wire.EventInfo
 		return decoded(i.Decode(body), func() string { return infoText(&i) })
+	case wire.KindFreeze:
+		var f wire.Frozen
+		return decoded(f.Decode(body), func() string { return fmt.Sprintf(" index=%d now=%d epoch=%d", f.Index, f.Now, f.Epoch) })
 	}
 	if len(body) > 0 {
 		return fmt.Sprintf(" with a body of %d bytes", len(body))
@@ -457,6 +488,9 @@ func mapText(m *wire.SeatMap) string {
 
 func changesText(c *wire.Changes) string {
 	s := fmt.Sprintf(" version=%d", c.Version.Counter())
+	if epoch := c.Version.Epoch(); epoch != firstEpoch {
+		s += fmt.Sprintf(" epoch=%d", epoch)
+	}
 	if c.Resync {
 		return s + " resync"
 	}

@@ -12,18 +12,18 @@ func (s *Shard) sweep() {
 	s.staleDue = wire.Never
 	window := s.config.Window
 	for id, c := range s.creations {
-		if s.stale(id, c.touched+window) {
+		if s.stale(c.touched + window) {
 			delete(s.creations, id)
 			s.vanished(id)
 		}
 	}
 	for id, st := range s.stages {
-		if s.stale(id, st.touched+window) {
+		if s.stale(st.touched + window) {
 			s.dropStage(id)
 		}
 	}
 	for id, d := range s.departures {
-		if s.stale(id, d.at+s.departureTime()) {
+		if s.stale(d.at + s.departureTime()) {
 			delete(s.departures, id)
 			s.vanished(id)
 		}
@@ -32,9 +32,9 @@ func (s *Shard) sweep() {
 }
 
 // stale reports whether what is due at a time is to go now; if not, it is noted
-// for then.
-func (s *Shard) stale(id wire.EventID, due wire.Millis) bool {
-	if due <= s.stamp && !s.contained(id) {
+// for then. What was loaded from later than the latest entry is due later still.
+func (s *Shard) stale(due wire.Millis) bool {
+	if due <= s.stamp {
 		return true
 	}
 	s.staleBy(due)
