@@ -39,7 +39,10 @@ type Event struct {
 	maxRing  int // changes that ring may have
 
 	// Written rarely.
-	live  atomic.Bool   // false once the event is deleted: whoever looked at it must look again
+	life    atomic.Uint32 // lifeOver, lifeOn or lifeFrozen: whoever looked at the event must look again
+	skew    atomic.Int64  // event time minus shard time, in milliseconds
+	stopped atomic.Int64  // event time at which a frozen event stands; notStopped: it goes on
+
 	sale  atomic.Uint32 // wire.SaleState
 	rules atomic.Pointer[wire.Rules]
 	names atomic.Pointer[[][]byte] // of the channels
@@ -57,6 +60,16 @@ type Event struct {
 }
 
 const cacheLine = 64
+
+// Lives of an event.
+const (
+	lifeOver   = iota // it is not this shard's, or not any more
+	lifeOn            // it is on
+	lifeFrozen        // it is about to leave: nothing is decided about it
+)
+
+// notStopped stands in Event.stopped while time goes on.
+const notStopped = -1
 
 // applied is the part of an Event that only the applier sees.
 type applied struct {
@@ -79,7 +92,9 @@ type applied struct {
 	due wire.Millis
 	at  int
 
-	created  uint64 // entry that made the event
+	journey journey
+
+	created  uint64 // entry that made the event, or brought it here
 	changed  uint64 // entry that last changed anything that a snapshot has
 	loadedAt uint64 // entries up to this one are contained in what was loaded
 	settled  uint64 // entry at whose end the agenda is to be corrected
@@ -103,6 +118,7 @@ func (s *Shard) newEvent(id wire.EventID, manifest []byte, m *wire.Manifest) *Ev
 		e.blocked[w].Store(pad)
 	}
 	e.due = wire.Never
+	e.stopped.Store(notStopped)
 	e.floor.Store(-1)
 	e.setTable(newIDTable(0))
 	e.setRules(m.Rules)
@@ -115,7 +131,18 @@ func (e *Event) ID() wire.EventID { return e.id }
 
 // Live reports whether the event still is this shard's. Whoever decided something
 // from what he read asks again afterwards.
-func (e *Event) Live() bool { return e.live.Load() }
+func (e *Event) Live() bool { return e.life.Load() != lifeOver }
+
+// Now is the event's time when it is so late in its shard. The times of all that
+// happens to an event are in event time, which goes on where it stood when the
+// event comes to another shard or is restored from a backup, and stands still
+// while it is frozen. Any goroutine.
+func (e *Event) Now(shard wire.Millis) wire.Millis {
+	if at := e.stopped.Load(); at != notStopped {
+		return wire.Millis(at)
+	}
+	return shard + wire.Millis(e.skew.Load())
+}
 
 // Manifest is the encoded manifest. It is immutable.
 func (e *Event) Manifest() []byte { return e.manifest }
@@ -205,6 +232,48 @@ func (e *Event) move(spots []spot, from, to wire.SeatState) {
 		}
 		e.ring.Load().add(version, p, from, to)
 	}
+}
+
+// trade frees booked seats and books free ones, between begin and end, and checks
+// them as move does. A word that has some of both is stored once all the same: a
+// reader of one word must not see the half of it. Cost: O(give·take), which are at
+// most wire.MaxHoldSeats each.
+func (e *Event) trade(give, take []spot) {
+	version := e.counter + 1
+	for _, p := range give {
+		e.tradeWord(p.word, p.mask, maskIn(take, p.word))
+		e.ring.Load().add(version, p, wire.SeatBooked, wire.SeatFree)
+	}
+	for _, p := range take {
+		if maskIn(give, p.word) == 0 {
+			e.tradeWord(p.word, 0, p.mask)
+		}
+		e.ring.Load().add(version, p, wire.SeatFree, wire.SeatBooked)
+	}
+}
+
+// tradeWord frees the booked seats of one mask and books the free ones of another.
+func (e *Event) tradeWord(word uint32, give, take uint64) {
+	taken, booked, blocked := e.taken[word].Load(), e.booked[word].Load(), e.blocked[word].Load()
+	if give&^(taken&booked&^blocked) != 0 || take&(taken|booked|blocked) != 0 {
+		panic(fmt.Sprintf("shard: event %d: seats %#x and %#x of word %d are to be traded, and taken are %#x, booked %#x, blocked %#x",
+			e.id, give, take, word, taken, booked, blocked))
+	}
+	e.taken[word].Store(taken&^give | take)
+	e.booked[word].Store(booked&^give | take)
+	if e.best != nil {
+		e.best.changed(int(word))
+	}
+}
+
+// maskIn is what the spots have in a word.
+func maskIn(spots []spot, word uint32) uint64 {
+	for _, p := range spots {
+		if p.word == word {
+			return p.mask
+		}
+	}
+	return 0
 }
 
 // flip brings the spot's bits of a plane from was to will, where 0 is unset and

@@ -54,6 +54,21 @@ type scenario struct {
 	load   []byte // manifest
 	batch  []byte // records of a batch that is being written
 	what   []wire.Kind
+
+	// A transcript about moves has several shards, and each its log.
+	name   string // of the one that commands go to
+	others map[string]other
+	log    []logged // from entry 1
+	image  []byte   // the latest that was taken
+	frozen wire.Frozen
+}
+
+// An other is a shard that commands do not go to at the moment.
+type other struct {
+	s     *Shard
+	index uint64
+	at    wire.Millis
+	log   []logged
 }
 
 func newScenario(c Config) *scenario {
@@ -62,6 +77,9 @@ func newScenario(c Config) *scenario {
 
 func (sc *scenario) run(t *testing.T, d *datadriven.TestData) string {
 	c := &command{T: t, d: d, sc: sc}
+	if d.Cmd == "shard" {
+		return sc.turn(c)
+	}
 	sc.at = wire.Millis(c.number("at", int(sc.at)))
 	switch d.Cmd {
 	case "config":
@@ -83,11 +101,15 @@ func (sc *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		return sc.due()
 	case "restore":
 		return sc.restore(t)
+	case "image":
+		return sc.takeImage(c)
 	case "sale":
 		e := sc.s.Event(sc.event)
 		return fmt.Sprintf("%v due=%v", e.Sale(), e.SaleDue(int64(c.number("wall", 0))))
 	}
-	sc.add(c.record())
+	for _, r := range c.records() {
+		sc.add(r)
+	}
 	return sc.apply(t)
 }
 
@@ -113,6 +135,7 @@ func (sc *scenario) add(r wire.Record) {
 func (sc *scenario) apply(t *testing.T) string {
 	var out strings.Builder
 	sc.index++
+	sc.log = append(sc.log, logged{sc.at, slices.Clone(sc.batch)})
 	asked := 0
 	sc.s.Apply(sc.index, sc.at, sc.batch, func(i int, s wire.Status, body []byte) {
 		if i != asked {
@@ -125,6 +148,11 @@ func (sc *scenario) apply(t *testing.T) string {
 		}
 		out.WriteString(answerText(kind, s, body))
 		out.WriteByte('\n')
+		if kind == wire.KindFreeze && s == wire.StatusOK {
+			if err := sc.frozen.Decode(body); err != nil {
+				t.Error(err)
+			}
+		}
 	})
 	if asked < len(sc.what) {
 		t.Errorf("%d operations got %d outcomes", len(sc.what), asked)
@@ -196,11 +224,38 @@ func verifyShard(t testing.TB, s *Shard) {
 		if e.loadedAt <= s.index && e.due != s.nextDue(e) || (e.at != 0) != (e.due != wire.Never) {
 			t.Fatalf("event %d: due at %d, is at %d; its place on the agenda is %d", e.id, s.nextDue(e), e.due, e.at)
 		}
+		if e.life.Load() != e.journey.life() || s.creations[e.id] != nil || s.deletions[e.id] != nil || s.departures[e.id] != nil {
+			t.Fatalf("event %d lives and has been created, deleted or left: life %d", e.id, e.life.Load())
+		}
 		return true
 	})
 	for i, e := range s.agenda.heap {
 		if e.at != i+1 || i > 0 && s.agenda.heap[(i+1)/2-1].due > e.due || !e.Live() {
 			t.Fatalf("event %d is number %d on the agenda and says %d", e.id, i+1, e.at)
+		}
+	}
+	verifyStages(t, s)
+}
+
+func verifyStages(t testing.TB, s *Shard) {
+	t.Helper()
+	sum := uint64(0)
+	for _, b := range s.berths.of {
+		sum += uint64(b.total)
+	}
+	if sum != s.berths.bytes || sum > maxStaged || len(s.berths.of) > maxStages {
+		t.Fatalf("%d berths have %d bytes, counted %d", len(s.berths.of), sum, s.berths.bytes)
+	}
+	for id, st := range s.stages {
+		b, has := s.berths.of[id]
+		if !s.contained(id) && (!has || b.compare(st.moveNumber) < 0 || b.total < st.total || b.touched < st.touched) {
+			t.Fatalf("the stage of event %d is %+v, its berth %+v", id, st, b)
+		}
+		if (st.shard == nil) == (st.bytes == nil) || len(st.bytes) >= int(st.total) {
+			t.Fatalf("the stage of event %d has %d bytes of %d", id, len(st.bytes), st.total)
+		}
+		if st.shard != nil {
+			verifyShard(t, st.shard)
 		}
 	}
 }
@@ -228,7 +283,7 @@ func restored(t testing.TB, s *Shard, c Config) *Shard {
 			t.Fatal(err)
 		}
 	}
-	if err := fresh.Start(s.index, s.now); err != nil {
+	if err := fresh.Start(s.index, s.stamp); err != nil {
 		t.Fatal(err)
 	}
 	fresh.Parts(func(id, changed uint64) {
@@ -385,6 +440,9 @@ func okText(kind wire.Kind, body []byte) string {
 	case wire.KindEvent:
 		var i wire.EventInfo
 		return decoded(i.Decode(body), func() string { return infoText(&i) })
+	case wire.KindFreeze:
+		var f wire.Frozen
+		return decoded(f.Decode(body), func() string { return fmt.Sprintf(" index=%d now=%d epoch=%d", f.Index, f.Now, f.Epoch) })
 	}
 	if len(body) > 0 {
 		return fmt.Sprintf(" with a body of %d bytes", len(body))
@@ -430,6 +488,9 @@ func mapText(m *wire.SeatMap) string {
 
 func changesText(c *wire.Changes) string {
 	s := fmt.Sprintf(" version=%d", c.Version.Counter())
+	if epoch := c.Version.Epoch(); epoch != firstEpoch {
+		s += fmt.Sprintf(" epoch=%d", epoch)
+	}
 	if c.Resync {
 		return s + " resync"
 	}
