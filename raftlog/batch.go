@@ -12,6 +12,10 @@ const (
 	// MaxBatchBytes bounds the encoded records of a Batch: the largest operation
 	// there is, a chunk of a manifest, fits, and an entry takes a whole batch.
 	MaxBatchBytes = 192 << 10
+	// MaxEntryRecords bounds the encoded records of a Batch that is made to be an
+	// entry of its own. It has room for the records of any entry that was made of
+	// batches within MaxBatchBytes, and what is to be said of them.
+	MaxEntryRecords = maxEntryBytes - entryHeader
 )
 
 // Mode says what the records of a Batch are.
@@ -69,9 +73,9 @@ func (g *Group) NewBatch(m Mode, to Receiver) *Batch {
 }
 
 // Add copies r into the batch. tag and aux come back with its outcome. It
-// panics if the record does not fit.
+// panics if the record does not fit into an entry.
 func (b *Batch) Add(tag uint64, aux uint32, r wire.Record) {
-	if !b.Fits(len(r.Body)) {
+	if len(b.tags) == MaxBatchOps || len(b.buf)+wire.RecordSize+len(r.Body) > MaxEntryRecords {
 		panic("raftlog: batch is full; ask Fits before Add")
 	}
 	b.buf = r.Append(b.buf)

@@ -17,6 +17,7 @@ import (
 // raft's.
 type Group struct {
 	id    uint64
+	node  string
 	cfg   GroupConfig
 	raft  *raft.Raft
 	logs  raft.LogStore
@@ -94,7 +95,7 @@ func (g *Group) Now() wire.Millis { return g.clock.now() }
 // Leader is the node id of the group's leader as far as this node knows, or "".
 func (g *Group) Leader() string {
 	_, id := g.raft.LeaderWithID()
-	return nodeOf(id)
+	return nodeOf(string(id))
 }
 
 // AwaitLeading returns when the group leads here, or with ctx's error.
@@ -113,8 +114,8 @@ func (g *Group) Snapshot(ctx context.Context) error { return g.snapshotter.reque
 // Hash is the state machine's hash, between two entries.
 func (g *Group) Hash() uint64 { return g.fsm.hash() }
 
-// Close hands leadership over if it can, refuses new batches, finishes those it
-// has taken and stops the group.
+// Close refuses new batches, finishes those it has taken and stops the group. Who
+// wants no gap in which nobody leads hands leadership over before.
 // When ctx ends first, what is left is answered without being finished: not
 // applied if it was not proposed, unknown if it was. Later calls wait for the
 // first.
@@ -129,7 +130,6 @@ func (g *Group) Close(ctx context.Context) error {
 
 func (g *Group) close(ctx context.Context) error {
 	p := &g.proposer
-	g.handOver(ctx)
 	p.closing.Store(true)
 	p.signal()
 	select {
@@ -144,12 +144,25 @@ func (g *Group) close(ctx context.Context) error {
 	}
 	g.fsm.giveUpSnapshots()
 	close(g.snapshotter.stop)
+	if t, ok := g.cfg.Transport.(*PeerTransport); ok {
+		// raft waits for the answers to what it has sent, and closes the transport
+		// after that: two that stop at the same time would wait for each other.
+		err = errors.Join(err, t.Close())
+	}
 	err = errors.Join(err, g.raft.Shutdown().Error())
 	<-g.snapshotter.done
 	if g.detach != nil {
 		g.detach()
 	}
 	return err
+}
+
+// timeAt is the time so many Unix nanoseconds after the epoch; the zero time for 0.
+func timeAt(nanos int64) time.Time {
+	if nanos == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanos)
 }
 
 // Stats reads the group's figures.
@@ -183,6 +196,7 @@ func (g *Group) Stats() Stats {
 		AppliedBytes:   f.bytes.Load(),
 
 		SnapshotIndex:    f.snapIndex.Load(),
+		SnapshotAt:       timeAt(s.at.Load()),
 		SnapshotDuration: time.Duration(s.lasted.Load()),
 		Snapshots:        s.taken.Load(),
 		SnapshotFailures: s.failed.Load(),

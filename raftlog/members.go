@@ -31,16 +31,10 @@ func ServerID(node string, replica uint64) raft.ServerID {
 	return raft.ServerID(node + "@" + strconv.FormatUint(replica, 10))
 }
 
-// nodeOf is the node in a server's id; its address is the same.
-func nodeOf(id raft.ServerID) string {
-	node, _, _ := strings.Cut(string(id), "@")
-	return node
-}
-
 func memberOf(s raft.Server) Member {
 	_, number, _ := strings.Cut(string(s.ID), "@")
 	replica, _ := strconv.ParseUint(number, 10, 64) // 0 without a number
-	return Member{Node: nodeOf(s.ID), Replica: replica, Voter: s.Suffrage == raft.Voter}
+	return Member{Node: nodeOf(string(s.ID)), Replica: replica, Voter: s.Suffrage == raft.Voter}
 }
 
 // Members are the replicas of the group in its last committed configuration, and
@@ -108,35 +102,14 @@ func await(ctx context.Context, f func() error) error {
 	}
 }
 
-// Transfer hands leadership to a member with a vote; with an empty node, to the
-// one that is furthest. While it lasts, operations are refused as not applied.
+// Transfer hands leadership to a member with a vote. While it lasts, operations are
+// refused as not applied.
 func (g *Group) Transfer(ctx context.Context, to Member) error {
 	if !g.Leading() {
 		return ErrNotLeader
 	}
-	if to.Node == "" {
-		return await(ctx, func() error { return g.raft.LeadershipTransfer().Error() })
-	}
 	id, addr := ServerID(to.Node, to.Replica), raft.ServerAddress(to.Node)
 	return await(ctx, func() error { return g.raft.LeadershipTransferToServer(id, addr).Error() })
-}
-
-// handOver lets another voter lead before the group stops here, if there is one,
-// so that nobody has to find out that this one is gone.
-func (g *Group) handOver(ctx context.Context) {
-	if !g.Leading() || g.SoleVoter() {
-		return
-	}
-	// Whoever is furthest, again if he could not: a few tries, then the others
-	// elect somebody.
-	const tries = 3
-	for range tries {
-		err := g.Transfer(ctx, Member{})
-		if err == nil || !g.Leading() || ctx.Err() != nil {
-			return
-		}
-		g.cfg.Log.Warn("leadership not handed over", "error", err)
-	}
 }
 
 // Age is how long ago this replica last heard of its leader: zero on the leader
@@ -189,4 +162,11 @@ func (g *Group) Entries(after, upTo uint64, yield func(index uint64, stamp wire.
 		}
 	}
 	return nil
+}
+
+// Alone reports whether this replica is the only member of its group, so that it
+// needs nobody else in order to lead.
+func (g *Group) Alone() bool {
+	servers := g.raft.GetConfiguration().Configuration().Servers
+	return len(servers) == 1 && servers[0].ID == ServerID(g.node, g.cfg.Replica)
 }

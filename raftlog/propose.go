@@ -220,11 +220,11 @@ func (p *proposer) collect() {
 }
 
 // load moves into fl what one entry takes, and returns the records' number and
-// bytes. A batch is never divided.
+// bytes. A batch is never divided. Batches share an entry up to MaxBatchBytes.
 func (p *proposer) load(fl *flight) (ops, bytes int) {
 	for !p.writes.empty() {
 		b := p.writes.first
-		if ops+len(b.tags) > maxEntryOps || entryHeader+bytes+len(b.buf) > maxEntryBytes {
+		if ops > 0 && (ops+len(b.tags) > maxEntryOps || bytes+len(b.buf) > MaxBatchBytes) {
 			break
 		}
 		ops += len(b.tags)

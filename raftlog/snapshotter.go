@@ -32,6 +32,7 @@ type snapshotter struct {
 
 	taken, failed atomic.Uint64
 	lasted        atomic.Int64 // duration of the last snapshot
+	at            atomic.Int64 // when it was taken, Unix nanoseconds
 }
 
 func (s *snapshotter) init(every int64, node string, group uint64) {
@@ -102,6 +103,7 @@ func (s *snapshotter) take() error {
 	s.next.Store(s.every)
 	s.taken.Add(1)
 	s.lasted.Store(int64(time.Since(start)))
+	s.at.Store(start.UnixNano())
 	return nil
 }
 

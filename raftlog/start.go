@@ -106,7 +106,10 @@ func startGroup(c GroupConfig, env groupEnv, s storage) (*Group, error) {
 		c.Transport = loopback(env.node)
 	}
 	c.Log = c.Log.With("group", c.ID)
-	g := &Group{id: c.ID, cfg: c, logs: s.logs, snaps: s.snaps, closed: make(chan struct{})}
+	g := &Group{id: c.ID, node: env.node, cfg: c, logs: s.logs, snaps: s.snaps, closed: make(chan struct{})}
+	if t, ok := c.Transport.(*PeerTransport); ok {
+		t.Empty = func() bool { return emptyStores(s) }
+	}
 	g.wire(env)
 	g.fsm.start()
 
@@ -129,8 +132,18 @@ func startGroup(c GroupConfig, env groupEnv, s storage) (*Group, error) {
 	g.snapshotter.raft = g.raft
 	go g.proposer.run()
 	go g.snapshotter.run()
-	g.electSoleVoter(conf.LocalID)
+	g.electSoleVoter()
 	return g, nil
+}
+
+// emptyStores reports that a replica has nothing yet: no entry and no snapshot.
+func emptyStores(s storage) bool {
+	last, err := s.logs.LastIndex()
+	if err != nil || last != 0 {
+		return false
+	}
+	snaps, err := s.snaps.List()
+	return err == nil && len(snaps) == 0
 }
 
 // wire connects the parts of a group.
@@ -177,7 +190,7 @@ func (c *GroupConfig) voters() raft.Configuration {
 	var conf raft.Configuration
 	for _, id := range c.Peers {
 		conf.Servers = append(conf.Servers, raft.Server{
-			Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(nodeOf(raft.ServerID(id))),
+			Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(nodeOf(id)),
 		})
 	}
 	return conf
@@ -195,13 +208,13 @@ func loopback(node string) raft.Transport {
 // timeouts. TimeoutNow is the message by which a leader hands over: stand for
 // election at once. It is sound at any time, since it only starts an election,
 // and leaves the timeouts as they are for the day other voters come.
-func (g *Group) electSoleVoter(self raft.ServerID) {
-	servers := g.raft.GetConfiguration().Configuration().Servers
-	if len(servers) != 1 || servers[0].ID != self {
+func (g *Group) electSoleVoter() {
+	if !g.Alone() {
 		return
 	}
+	self := g.raft.GetConfiguration().Configuration().Servers[0]
 	req := raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}
-	err := g.cfg.Transport.TimeoutNow(servers[0].ID, servers[0].Address, &req, new(raft.TimeoutNowResponse))
+	err := g.cfg.Transport.TimeoutNow(self.ID, self.Address, &req, new(raft.TimeoutNowResponse))
 	if err != nil {
 		g.cfg.Log.Warn("election of the only voter waits for its timeout", "error", err)
 	}

@@ -34,8 +34,9 @@ type Stats struct {
 	AppliedEntries uint64 // of any proposer, replay included
 	AppliedBytes   uint64
 
-	LogBytes         int64  // of entries in the log
-	SnapshotIndex    uint64 // of the last snapshot taken or restored here; 0: none
+	LogBytes         int64     // of entries in the log
+	SnapshotIndex    uint64    // of the last snapshot taken or restored here; 0: none
+	SnapshotAt       time.Time // when the last snapshot was taken here; zero: none was since the start
 	SnapshotDuration time.Duration
 	Snapshots        uint64 // taken here
 	SnapshotFailures uint64

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/pprofhandler"
@@ -70,9 +69,9 @@ func (n *Node) readiness() (wire.Status, string) {
 	if n.stopping.Load() {
 		return wire.StatusStopping, "The node is shutting down."
 	}
-	for _, g := range n.groups {
-		if !g.log.Leading() {
-			return wire.StatusUnavailable, fmt.Sprintf("Group %d has no leader here.", g.id)
+	for g := range n.groups.Load().all {
+		if g.log.Leader() == "" {
+			return wire.StatusUnavailable, fmt.Sprintf("Group %d has no leader that this node knows of.", g.id)
 		}
 	}
 	if n.store.DiskLow() {
@@ -85,64 +84,6 @@ func (n *Node) readiness() (wire.Status, string) {
 func (q *request) pprof() *problem {
 	pprofhandler.PprofHandler(q.ctx)
 	return nil
-}
-
-// clusterAnswer answers GET /admin/cluster.
-type clusterAnswer struct {
-	Cluster string        `json:"cluster"`
-	Node    string        `json:"node"`
-	Addrs   addressesJSON `json:"addresses"`
-	Uptime  int64         `json:"uptime_s"`
-	Events  int           `json:"events"`
-	Groups  []groupJSON   `json:"groups"`
-}
-
-type addressesJSON struct {
-	Binary string `json:"binary,omitempty"`
-	HTTP   string `json:"http,omitempty"`
-	Admin  string `json:"admin,omitempty"`
-}
-
-// groupJSON is a raftlog group: 0 is the directory, the others are shards.
-type groupJSON struct {
-	Group    uint32      `json:"group"`
-	Role     string      `json:"role"` // directory, shard
-	Leader   string      `json:"leader"`
-	Leading  bool        `json:"leading"`
-	Term     uint64      `json:"term"`
-	Applied  uint64      `json:"applied_index"`
-	Now      wire.Millis `json:"now_ms"`
-	Queued   int64       `json:"queued_operations"`
-	LogBytes int64       `json:"log_bytes"`
-	Snapshot uint64      `json:"snapshot_index"`
-	Events   *int        `json:"events,omitempty"`
-}
-
-// cluster serves GET /admin/cluster.
-func (q *request) cluster() *problem {
-	n := q.n
-	table := n.table()
-	out := clusterAnswer{
-		Cluster: table.Cluster().String(),
-		Node:    n.cfg.Node,
-		Addrs:   addressesJSON{n.Addr(), n.HTTPAddr(), n.AdminAddr()},
-		Uptime:  int64(time.Since(q.f.began).Seconds()),
-		Events:  table.Len(),
-	}
-	for _, g := range n.groups {
-		s := g.log.Stats()
-		j := groupJSON{
-			Group: g.id, Role: "directory", Leader: g.log.Leader(), Leading: s.Leading, Term: s.Term, Applied: s.Applied,
-			Now: g.log.Now(), Queued: s.QueuedOps, LogBytes: s.LogBytes, Snapshot: s.SnapshotIndex,
-		}
-		if g.id != 0 {
-			load := table.Load(g.id)
-			j.Role, j.Events = "shard", &load
-		}
-		out.Groups = append(out.Groups, j)
-	}
-	q.ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
-	return q.reply(http.StatusOK, out)
 }
 
 type keyJSON struct {
@@ -189,7 +130,7 @@ func (q *request) addKey() *problem {
 	_, _ = rand.Read(secret[:]) // never fails: crypto/rand ends the process instead
 	key := keyPrefix + base64.RawURLEncoding.EncodeToString(secret[:])
 	op := wire.AddKey{Mutation: q.directoryMutation(), Name: []byte(b.Name), Hash: sha256.Sum256([]byte(key)), Role: role}
-	status, body := q.n.do(q.budget, wire.Record{Kind: wire.KindAddKey, Body: op.Append(nil)})
+	status, body := q.do(wire.Record{Kind: wire.KindAddKey, Body: op.Append(nil)})
 	if status != wire.StatusOK {
 		return refusal(status, body, nil)
 	}
@@ -204,7 +145,7 @@ func (q *request) dropKey() *problem {
 		return p
 	}
 	op := wire.DropKey{Mutation: q.directoryMutation(), Name: []byte(name)}
-	status, body := q.n.do(q.budget, wire.Record{Kind: wire.KindDropKey, Body: op.Append(nil)})
+	status, body := q.do(wire.Record{Kind: wire.KindDropKey, Body: op.Append(nil)})
 	switch status {
 	case wire.StatusOK:
 	case wire.StatusUnknownPlace:
@@ -221,5 +162,5 @@ func (q *request) dropKey() *problem {
 // directoryMutation begins an operation on the directory, whose time is that of
 // its own group.
 func (q *request) directoryMutation() wire.Mutation {
-	return q.n.begin(q.budget, 0, q.n.groups[0].log.Now())
+	return q.n.begin(0)
 }

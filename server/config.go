@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,21 +25,37 @@ type Config struct {
 	// frontend and the admin listener. Port 0 takes any; Off starts none.
 	// Default 127.0.0.1 with port 7700, 8080 and 9090.
 	Listen, HTTP, Admin string
+	// Peer is the address for the other nodes of the cluster. Default
+	// 127.0.0.1:7701.
+	Peer string
+	// Advertise is the host by which others reach the node, where its addresses do
+	// not say (":7700"). Default: the machine's name.
+	Advertise string
 
-	// Shards is how many shards a cluster begins with; it only counts when the
-	// data directory is empty. Default 4: an event lives in one shard, so shards
-	// are what work spreads over, now on cores and later on nodes.
+	// Join are addresses of nodes, of which one at least is up, for a node whose
+	// data directory is empty: it enters their cluster. Default: it makes a cluster
+	// of its own. A node that has data goes on with the cluster that it is in.
+	Join []string
+	// Shards is how many shards a new cluster begins with. Default 4: an event lives
+	// in one shard, so shards are what work spreads over, on cores and on nodes.
 	Shards int
+	// Replicas is how many nodes each shard of a new cluster is to be on, as soon as
+	// there are so many. Default 3.
+	Replicas int
 
-	// TLSCert and TLSKey are PEM files. With them all listeners speak TLS 1.3
-	// and nothing else. Default: none.
+	// TLSCert and TLSKey are PEM files. With them all listeners for clients speak
+	// TLS 1.3 and nothing else. Default: none.
 	TLSCert, TLSKey string
+	// PeerCA, PeerCert and PeerKey are PEM files: the cluster's own authority, and
+	// what it has certified of this node (usher admin certs makes them). Nodes then
+	// speak TLS 1.3 with each other and check who they talk to. Default: none.
+	PeerCA, PeerCert, PeerKey string
 	// OperatorKeyFile holds an API key that is stored under the name "operator",
 	// with that role, if the cluster has no keys yet. It is how a node that never
 	// listens on loopback gets its first key. Default: none.
 	OperatorKeyFile string
 	// Insecure allows to listen beyond loopback without TLS, without API keys,
-	// or without both.
+	// or without any of them.
 	Insecure bool
 
 	// MaxConns bounds the connections of the binary protocol. Default 10,000.
@@ -65,6 +82,12 @@ type Config struct {
 	// Log takes what the node has to say. Default: slog's default.
 	Log *slog.Logger
 
+	// ElectionTimeout is after how long without a sign of a group's leader the others
+	// elect another one; the same on all nodes. Default 600 ms.
+	ElectionTimeout time.Duration
+
+	// dial opens connections to other nodes; nil: TCP. For tests that cut networks.
+	dial func(ctx context.Context, addr string) (net.Conn, error)
 	// rest is defaultRest but in tests.
 	rest time.Duration
 	// passengers makes early looks wait for an entry, as they do when others
@@ -77,6 +100,8 @@ const Off = "off"
 
 const (
 	defaultShards      = 4
+	defaultReplicas    = 3
+	defaultElection    = 600 * time.Millisecond
 	defaultMaxConns    = 10_000
 	defaultConnsPerIP  = 2_000
 	defaultMaxInFlight = 16_384
@@ -90,12 +115,14 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Listen, "127.0.0.1:7700")
 	setDefault(&c.HTTP, "127.0.0.1:8080")
 	setDefault(&c.Admin, "127.0.0.1:9090")
+	setDefault(&c.Peer, "127.0.0.1:7701")
 	setDefault(&c.MaxConns, defaultMaxConns)
 	setDefault(&c.MaxInFlight, defaultMaxInFlight)
 	setDefault(&c.MaxHTTPConns, defaultMaxConns)
 	setDefault(&c.MaxHTTPConnsPerIP, defaultConnsPerIP)
 	setDefault(&c.IdleTimeout, 10*time.Minute)
 	setDefault(&c.WriteTimeout, 10*time.Second)
+	setDefault(&c.ElectionTimeout, defaultElection)
 	setDefault(&c.rest, defaultRest)
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -119,8 +146,17 @@ func (c *Config) validate() error {
 	if c.Shards < 0 || c.Shards > wire.MaxShards {
 		return fmt.Errorf("a cluster has 1 to %d shards, not %d", wire.MaxShards, c.Shards)
 	}
+	if c.Replicas < 0 || c.Replicas > wire.MaxReplicas {
+		return fmt.Errorf("a shard has 1 to %d replicas, not %d", wire.MaxReplicas, c.Replicas)
+	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return errors.New("TLS needs both a certificate and its key")
+	}
+	if some, all := c.PeerCA+c.PeerCert+c.PeerKey != "", c.PeerCA != "" && c.PeerCert != "" && c.PeerKey != ""; some && !all {
+		return errors.New("TLS between nodes needs the cluster's authority, the node's certificate and its key: `usher admin certs` makes them")
+	}
+	if len(c.Join) > 0 && (c.Shards != 0 || c.Replicas != 0) {
+		return errors.New("the number of shards and replicas is said when a cluster is made, not by a node that joins it")
 	}
 	if c.MaxConns < 0 || c.MaxInFlight < 0 || c.MaxHTTPConns < 0 || c.MaxHTTPConnsPerIP < 0 || c.IdleTimeout < 0 || c.WriteTimeout < 0 {
 		return errors.New("limits and timeouts cannot be negative")
@@ -135,6 +171,12 @@ func (c *Config) validate() error {
 		if exposed(addr) && !c.Insecure && c.TLSCert == "" {
 			return fmt.Errorf("listening on %s without TLS would send API keys and buyers readable through the network: %s", addr, waysOut)
 		}
+	}
+	if _, _, err := net.SplitHostPort(c.Peer); err != nil {
+		return fmt.Errorf("cannot listen for other nodes on %q: want host:port or :port: %w", c.Peer, err)
+	}
+	if exposed(c.Peer) && !c.Insecure && c.PeerCert == "" {
+		return fmt.Errorf("listening for other nodes on %s without TLS would let anybody in the network be one: give --peer-ca, --peer-cert and --peer-key (usher admin certs makes them), listen on 127.0.0.1, or pass --insecure to accept the risk", c.Peer)
 	}
 	return nil
 }

@@ -51,6 +51,7 @@ type conn struct {
 	budget   int    // room for requests left in this round
 	stopping bool   // as of this round
 	diskLow  bool   // as of this round
+	groups   *groupSet
 	lanes    []lane // by group id
 	touched  []*lane
 	event    wire.EventID // the last event that was asked for, and its lane

@@ -1,6 +1,9 @@
 package server
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // counters are what the binary listener has done since it started. Any goroutine
 // may read them.
@@ -14,6 +17,25 @@ type counters struct {
 	refused  atomic.Uint64 // connections, at hello or before
 	rested   atomic.Uint64 // times that an idle connection gave up its buffers
 	dropped  atomic.Uint64 // connections that did not read or sent what is no frame
+}
+
+// moveCounters are about events that left shards led here. Any goroutine.
+type moveCounters struct {
+	attempts atomic.Uint32
+	done     atomic.Uint64
+	pause    atomic.Int64 // nanoseconds in which nobody decided for them, in all
+	longest  atomic.Int64 // the longest of these
+}
+
+func (c *moveCounters) note(pause time.Duration) {
+	c.done.Add(1)
+	c.pause.Add(int64(pause))
+	for {
+		old := c.longest.Load()
+		if int64(pause) <= old || c.longest.CompareAndSwap(old, int64(pause)) {
+			return
+		}
+	}
 }
 
 // maxCounted is above every kind and every status there is.

@@ -2,8 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
-	"time"
 
 	"github.com/usher-seats/usher/wire"
 )
@@ -14,17 +14,17 @@ func (n *Node) locate(key string) (wire.Location, bool) {
 	if e == nil {
 		return wire.Location{}, false
 	}
-	return wire.Location{Event: e.ID, Shard: e.Shard, Now: n.groups[e.Shard].log.Now()}, true
+	return wire.Location{Event: e.ID, Shard: e.Shard, Now: n.eventNow(e)}, true
 }
 
-// now is the shard time of an event, for ids and deadlines; 0 if there is no
-// such event.
+// now is the time of an event; 0 if there is no such event, or no replica of it
+// here.
 func (n *Node) now(event wire.EventID) wire.Millis {
-	g := n.group(event)
-	if g == nil {
+	e := n.table().Event(event)
+	if e == nil {
 		return 0
 	}
-	return g.log.Now()
+	return n.eventNow(e)
 }
 
 // createEvent makes an event of a manifest: a place in the directory first, then
@@ -34,7 +34,7 @@ func (n *Node) createEvent(ctx context.Context, m *wire.Manifest) (loc wire.Loca
 	encoded := m.Encode()
 	digest := sha256.Sum256(encoded)
 	assign := wire.Assign{
-		Mutation: n.begin(ctx, 0, n.groups[0].log.Now()),
+		Mutation: n.begin(0),
 		Key:      []byte(m.Key),
 		Digest:   digest,
 	}
@@ -47,7 +47,7 @@ func (n *Node) createEvent(ctx context.Context, m *wire.Manifest) (loc wire.Loca
 	}
 	for offset := 0; offset < len(encoded); offset += wire.MaxChunk {
 		create := wire.Create{
-			Mutation: n.begin(ctx, loc.Event, n.now(loc.Event)),
+			Mutation: n.begin(loc.Event),
 			Offset:   uint32(offset),
 			Total:    uint32(len(encoded)),
 			Digest:   digest,
@@ -67,29 +67,32 @@ func (n *Node) deleteEvent(ctx context.Context, key string) (s wire.Status, text
 	if e == nil {
 		return wire.StatusUnknownEvent, ""
 	}
-	op := wire.EventOp{Mutation: n.begin(ctx, e.ID, n.now(e.ID))}
+	op := wire.EventOp{Mutation: n.begin(e.ID)}
 	s, body := n.do(ctx, wire.Record{Kind: wire.KindDelete, Body: op.Append(nil)})
 	if s != wire.StatusOK && s != wire.StatusUnknownEvent {
 		return s, string(body)
 	}
-	op.Mutation = n.begin(ctx, e.ID, n.groups[0].log.Now())
+	op.Mutation = n.begin(e.ID)
 	s, body = n.do(ctx, wire.Record{Kind: wire.KindUnassign, Body: op.Append(nil)})
 	return s, string(body)
 }
 
-// deadlineIn is the end of ctx in a group's time, of which it is now; 0 if ctx
-// has none. An operation with it cannot strike after its caller has given up.
-func deadlineIn(ctx context.Context, now wire.Millis) wire.Millis {
-	end, ok := ctx.Deadline()
-	if !ok {
-		return 0
-	}
-	return now + wire.Millis(max(1, time.Until(end).Milliseconds()))
+// begin begins an operation with a new id. Whoever leads the event's shard gives it
+// its deadline.
+func (n *Node) begin(event wire.EventID) wire.Mutation {
+	return wire.Mutation{Event: event, ID: n.freshID(event)}
 }
 
-// begin begins an operation with a new id, which is refused when ctx is over.
-func (n *Node) begin(ctx context.Context, event wire.EventID, now wire.Millis) wire.Mutation {
-	return wire.Mutation{Event: event, ID: n.newID(now), Deadline: deadlineIn(ctx, now)}
+// freshID makes an id for an operation on an event, or on the directory. It begins
+// with the event's time where that is known to the millisecond, which is where the
+// shard is led; other ids have no time.
+func (n *Node) freshID(event wire.EventID) wire.ID {
+	if e := n.table().Event(event); e != nil {
+		if g := n.local(e.Shard); g != nil && g.log.Leading() {
+			return n.newID(g.eventNow(event))
+		}
+	}
+	return wire.KeyID(rand.Text())
 }
 
 // manifest is an event's manifest and its index of labels. Both are immutable

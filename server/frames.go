@@ -63,6 +63,9 @@ func (c *conn) begin() {
 		c.table, c.lane = t, nil
 		c.role, _ = c.n.roleIn(t, c.key) // a key that was dropped has no role any more
 	}
+	if set := c.n.groups.Load(); set != c.groups || len(c.lanes) <= c.table.Shards() {
+		c.regroup(set, c.table.Shards())
+	}
 	c.budget = c.n.cfg.MaxInFlight - c.out.room()
 	c.stopping = c.n.stopping.Load()
 	c.diskLow = c.n.store.DiskLow()
@@ -150,7 +153,7 @@ func (c *conn) handle(request uint64, place int, rule *kindRule, r wire.Record) 
 	case wayTable:
 		c.lookup(request, place, rule, r)
 	case wayDirectory:
-		c.operation(c.enter(&c.lanes[0]), request, place, rule, r)
+		c.onDirectory(request, place, rule, r)
 	default:
 		c.onEvent(request, place, rule, r)
 	}
@@ -164,6 +167,30 @@ func (c *conn) forbid(request uint64, place int, rule *kindRule, k wire.Kind) {
 	c.fail(request, place, k, wire.StatusForbidden, fmt.Sprintf("this wants a key with the role %v, yours may only %v", rule.role, c.role))
 }
 
+// onDirectory puts an operation into the directory's log, with the name of the key
+// that it came with.
+func (c *conn) onDirectory(request uint64, place int, rule *kindRule, r wire.Record) {
+	l := c.enter(&c.lanes[0])
+	if !l.leads {
+		c.elsewhere(l, request, place, r.Kind)
+		return
+	}
+	if err := checkBody(r.Kind, r.Body); err != nil {
+		c.fail(request, place, r.Kind, wire.StatusBadFrame, err.Error())
+		return
+	}
+	c.enqueue(l, raftlog.Write, request, place, rule, r.Kind, signedBy(c.table.KeyName(c.key), r))
+}
+
+// elsewhere says who leads the lane's group, when this node does not.
+func (c *conn) elsewhere(l *lane, request uint64, place int, k wire.Kind) {
+	if addr := c.n.elsewhere(l.id); addr != "" {
+		c.fail(request, place, k, wire.StatusMoved, addr)
+		return
+	}
+	c.answer(request, place, k, wire.StatusUnavailable, nil)
+}
+
 // onEvent handles what the body's event decides.
 func (c *conn) onEvent(request uint64, place int, rule *kindRule, r wire.Record) {
 	id, ok := eventOf(r.Body)
@@ -173,6 +200,10 @@ func (c *conn) onEvent(request uint64, place int, rule *kindRule, r wire.Record)
 	}
 	if c.lane == nil || id != c.event {
 		e := c.table.Event(id)
+		if e == nil && c.n.behind(c.table, id) {
+			c.elsewhere(&c.lanes[0], request, place, r.Kind)
+			return
+		}
 		if e == nil {
 			c.answer(request, place, r.Kind, wire.StatusUnknownEvent, nil)
 			return
@@ -180,12 +211,12 @@ func (c *conn) onEvent(request uint64, place int, rule *kindRule, r wire.Record)
 		c.event, c.lane = id, &c.lanes[e.Shard]
 	}
 	l := c.enter(c.lane)
-	if rule.way == wayQuery && r.Flags&wire.FlagConsistent == 0 {
+	if rule.way == wayQuery && r.Flags&wire.FlagConsistent == 0 && l.g != nil {
 		c.query(l, request, r)
 		return
 	}
 	if !l.leads {
-		c.answer(request, place, r.Kind, wire.StatusUnavailable, nil)
+		c.elsewhere(l, request, place, r.Kind)
 		return
 	}
 	switch rule.way {
@@ -201,7 +232,7 @@ func (c *conn) onEvent(request uint64, place int, rule *kindRule, r wire.Record)
 			c.fail(request, place, r.Kind, wire.StatusBadFrame, err.Error())
 			return
 		}
-		c.enqueue(l, raftlog.Read, request, place, rule, r)
+		c.enqueue(l, raftlog.Read, request, place, rule, r.Kind, r)
 	}
 }
 
@@ -240,19 +271,20 @@ func (c *conn) operation(l *lane, request uint64, place int, rule *kindRule, r w
 		c.fail(request, place, r.Kind, wire.StatusBadFrame, err.Error())
 		return
 	}
-	c.enqueue(l, raftlog.Write, request, place, rule, r)
+	c.enqueue(l, raftlog.Write, request, place, rule, r.Kind, r)
 }
 
-// enqueue adds a record to the lane's batch, within the connection's limit.
-func (c *conn) enqueue(l *lane, m raftlog.Mode, request uint64, place int, rule *kindRule, r wire.Record) {
+// enqueue adds a record to the lane's batch, within the connection's limit. kind is
+// that of the request, which r may be wrapped around.
+func (c *conn) enqueue(l *lane, m raftlog.Mode, request uint64, place int, rule *kindRule, kind wire.Kind, r wire.Record) {
 	room := min(int(rule.room), c.n.cfg.MaxInFlight)
 	switch {
 	case len(r.Body) > maxRecordBody:
-		c.fail(request, place, r.Kind, wire.StatusTooLarge, fmt.Sprintf("a request of this kind has at most %d bytes, this one has %d", maxRecordBody, len(r.Body)))
+		c.fail(request, place, kind, wire.StatusTooLarge, fmt.Sprintf("a request of this kind has at most %d bytes, this one has %d", maxRecordBody, len(r.Body)))
 	case c.budget < room:
-		c.answer(request, place, r.Kind, wire.StatusOverloaded, nil)
+		c.answer(request, place, kind, wire.StatusOverloaded, nil)
 	default:
-		c.add(l, m, request, place, r.Kind, r, room)
+		c.add(l, m, request, place, kind, r, room)
 	}
 }
 
@@ -260,12 +292,21 @@ func (c *conn) enqueue(l *lane, m raftlog.Mode, request uint64, place int, rule 
 // directory's log if it must see all that was acknowledged before it.
 func (c *conn) lookup(request uint64, place int, rule *kindRule, r wire.Record) {
 	if r.Flags&wire.FlagConsistent != 0 {
-		c.enqueue(c.enter(&c.lanes[0]), raftlog.Read, request, place, rule, r)
+		l := c.enter(&c.lanes[0])
+		if !l.leads {
+			c.elsewhere(l, request, place, r.Kind)
+			return
+		}
+		c.enqueue(l, raftlog.Read, request, place, rule, r.Kind, r)
+		return
+	}
+	if r.Kind == wire.KindLocate {
+		status, body := c.table.Answer(r, nil)
+		c.answer(request, place, r.Kind, status, c.n.finishLocation(r.Kind, status, body))
 		return
 	}
 	at := c.reserve()
 	status, b := c.table.Answer(r, c.local)
-	c.n.finishLocation(r.Kind, status, b[at+wire.HeaderSize:])
 	c.finish(b, at, request, place, r.Kind, status)
 }
 
@@ -277,6 +318,12 @@ func (c *conn) query(l *lane, request uint64, r wire.Record) {
 	}
 	at := c.reserve()
 	status, b := l.shard.Query(r, l.now, c.local)
+	if status == wire.StatusUnknownEvent && !l.leads {
+		c.local = b[:at] // the event has just come to the shard, and not yet to this replica
+		c.elsewhere(l, request, 0, r.Kind)
+		return
+	}
+	markAge(r.Kind, status, b[at+wire.HeaderSize:], l.g.log.Age())
 	c.finish(b, at, request, 0, r.Kind, status)
 }
 

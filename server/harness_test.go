@@ -32,7 +32,7 @@ func startNode(t testing.TB, change func(*Config)) *Node {
 // ports.
 func startOn(t testing.TB, c Config) *Node {
 	t.Helper()
-	for _, addr := range []*string{&c.Listen, &c.HTTP, &c.Admin} {
+	for _, addr := range []*string{&c.Listen, &c.HTTP, &c.Admin, &c.Peer} {
 		setDefault(addr, "127.0.0.1:0")
 	}
 	if c.Log == nil {

@@ -88,10 +88,6 @@ func (c *conn) welcome(h wire.Header) bool {
 		return false
 	}
 	c.n.counters.accepted.Add(1)
-	c.lanes = make([]lane, len(c.n.groups))
-	for i := range c.lanes {
-		c.lanes[i].g = c.n.groups[i]
-	}
 	return c.unhurried()
 }
 

@@ -248,12 +248,12 @@ func TestStart(t *testing.T) {
 	c := Config{Data: t.TempDir(), Shards: 3}
 	n := startOn(t, c)
 	cluster := n.table().Cluster()
-	if n.table().Shards() != 3 || len(n.groups) != 4 {
-		t.Errorf("the cluster has %d shards in %d groups", n.table().Shards(), len(n.groups))
+	if n.table().Shards() != 3 || len(n.groups.Load().byID) != 4 {
+		t.Errorf("the cluster has %d shards in %d groups", n.table().Shards(), len(n.groups.Load().byID))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
 	defer cancel()
-	if second, err := Start(ctx, Config{Data: c.Data, Listen: Off, HTTP: Off, Admin: Off}); err == nil {
+	if second, err := Start(ctx, Config{Data: c.Data, Listen: Off, HTTP: Off, Admin: Off, Peer: "127.0.0.1:0"}); err == nil {
 		closeNode(t, second)
 		t.Error("a second node started on the same directory")
 	}

@@ -80,7 +80,7 @@ func (q *request) listEvents() *problem {
 		return badRequest("after", fmt.Sprintf("The parameter \"after\" is an event's key, which has at most %d bytes.", wire.MaxKeyLen))
 	}
 	query := wire.EventsQuery{After: after, Limit: uint16(limit)}
-	status, body := q.n.do(q.budget, wire.Record{Kind: wire.KindEvents, Body: query.Append(nil)})
+	status, body := q.do(wire.Record{Kind: wire.KindEvents, Body: query.Append(nil)})
 	if status != wire.StatusOK {
 		return unread(status, body, nil)
 	}
@@ -198,7 +198,7 @@ func (q *request) patchEvent() *problem {
 	q.f.patching.Lock()
 	defer q.f.patching.Unlock()
 	read := wire.Record{Kind: wire.KindEvent, Flags: wire.FlagConsistent, Body: (&wire.EventRef{Event: q.event}).Append(nil)}
-	status, body := q.n.do(q.budget, read)
+	status, body := q.do(read)
 	if status != wire.StatusOK {
 		return unread(status, body, nil)
 	}
@@ -210,8 +210,8 @@ func (q *request) patchEvent() *problem {
 	if err != nil {
 		return badRequest("rules", sentence(err.Error()))
 	}
-	op := wire.SetRules{Mutation: q.n.begin(q.budget, q.event, q.n.now(q.event)), Rules: rules}
-	status, body = q.n.do(q.budget, wire.Record{Kind: wire.KindSetRules, Body: op.Append(nil)})
+	op := wire.SetRules{Mutation: q.n.begin(q.event), Rules: rules}
+	status, body = q.do(wire.Record{Kind: wire.KindSetRules, Body: op.Append(nil)})
 	if status != wire.StatusOK {
 		return refusal(status, body, nil)
 	}

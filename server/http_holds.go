@@ -108,7 +108,7 @@ func (q *request) hold() *problem {
 		return p
 	}
 	rec.Flags |= op.flags
-	status, body := q.n.do(q.budget, rec)
+	status, body := q.do(rec)
 	if status != wire.StatusOK {
 		return refusal(status, body, places).with("id", op.id.String())
 	}
@@ -221,9 +221,12 @@ func unknownPlace(field, what, name string) *problem {
 
 // expiry tells a deadline in shard time to somebody who has a clock of his own.
 func (q *request) expiry(deadline wire.Millis) (in int64, at string) {
-	in = max(0, int64(deadline-q.n.now(q.event)))
+	in = max(0, int64(deadline-q.now))
 	return in, time.Now().Add(time.Duration(in) * time.Millisecond).UTC().Format(timeFormat)
 }
+
+// unixMilli writes a wall clock time.
+func unixMilli(at int64) string { return time.UnixMilli(at).UTC().Format(timeFormat) }
 
 // timeFormat is RFC 3339 with milliseconds.
 const timeFormat = "2006-01-02T15:04:05.000Z07:00"
@@ -277,7 +280,7 @@ func (q *request) readHold() (id wire.ID, info wire.HoldInfo, places *wire.Place
 		return
 	}
 	ref := wire.HoldRef{Event: q.event, ID: id}
-	status, body := q.n.do(q.budget, wire.Record{Kind: wire.KindGetHold, Flags: wire.FlagConsistent, Body: ref.Append(nil)})
+	status, body := q.do(wire.Record{Kind: wire.KindGetHold, Flags: wire.FlagConsistent, Body: ref.Append(nil)})
 	if status != wire.StatusOK {
 		return id, info, nil, unread(status, body, places)
 	}

@@ -69,7 +69,7 @@ func (q *request) step(body any) (step, *problem) {
 // send sends a step's operation and reads the answer into v.
 func (q *request) send(s step, r wire.Record, v interface{ Decode([]byte) error }) *problem {
 	r.Flags |= s.op.flags
-	status, body := q.n.do(q.budget, r)
+	status, body := q.do(r)
 	if status != wire.StatusOK {
 		return refusal(status, body, s.places).with("id", s.op.id.String())
 	}

@@ -308,8 +308,11 @@ func TestHTTPDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 7*time.Second)
 	defer cancel()
 	q.budget = ctx
-	if m, now := q.mutation(wire.KeyID("x")), s.n.now(loc.Event); m.Deadline < now+6000 || m.Deadline > now+7000 {
-		t.Errorf("deadline is %d at %d, want 7 s later", m.Deadline, now)
+	now := s.n.now(loc.Event)
+	ask := wire.Hold{Mutation: q.mutation(wire.KeyID("x")), Seats: wire.MakeSeatList(0)}
+	r := withDeadline(q.budget, wire.Record{Kind: wire.KindHold, Body: ask.Append(nil)}, now)
+	if m, err := wire.ParseMutation(r.Body); err != nil || m.Deadline < now+6000 || m.Deadline > now+7000 {
+		t.Errorf("deadline is %d at %d, want 7 s later: %v", m.Deadline, now, err)
 	}
 	// Shard time only moves on with the clock: a deadline in the past is late.
 	op := wire.Hold{Mutation: wire.Mutation{Event: loc.Event, ID: s.n.newID(s.n.now(loc.Event)), Deadline: 1}, Seats: wire.MakeSeatList(0)}

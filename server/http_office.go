@@ -171,7 +171,7 @@ func (q *request) slices(op operationID, k wire.Kind, seats []wire.SeatID, place
 	for slice := 0; ; slice++ {
 		part := seats[done:min(done+wire.MaxOpSeats, len(seats))]
 		r := wire.Record{Kind: k, Flags: op.flags, Body: body(q.mutation(sliceID(op.id, slice)), wire.MakeSeatList(part...))}
-		status, answer := q.n.do(q.budget, r)
+		status, answer := q.do(r)
 		if status != wire.StatusOK {
 			return refusal(status, answer, places).with("id", op.id.String()).with("applied", done)
 		}

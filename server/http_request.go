@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,6 +51,14 @@ type request struct {
 	budget context.Context // ends when the request's time is over
 	event  wire.EventID    // set by locate
 	key    string          // of the event
+	now    wire.Millis     // the event's time at the last answer
+}
+
+// do carries a record to its end within the request's time.
+func (q *request) do(r wire.Record) (wire.Status, []byte) {
+	a := q.n.decide(q.budget, r)
+	q.now = a.now
+	return a.status, a.body
 }
 
 // serve makes a handler of a route: key, time limit, answer, count.
@@ -78,7 +87,8 @@ func (q *request) run(rt *route) *problem {
 	if p != nil {
 		return p
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), budget)
+	who := whoami(context.Background(), q.n.table().KeyName(sha256.Sum256(apiKey(&q.ctx.Request.Header))))
+	ctx, cancel := context.WithTimeout(who, budget)
 	defer cancel()
 	q.budget = ctx
 	return rt.handle(q)
@@ -230,10 +240,11 @@ func (q *request) pathID() (wire.ID, *problem) {
 	return id, nil
 }
 
-// mutation begins an operation on the event of the path. Whatever becomes of
-// it, it cannot strike after the request's time is over.
+// mutation begins an operation on the event of the path. Whoever leads the event's
+// shard gives it the end of the request's time as its deadline, so whatever becomes
+// of it, it cannot strike after that.
 func (q *request) mutation(id wire.ID) wire.Mutation {
-	return wire.Mutation{Event: q.event, ID: id, Deadline: deadlineIn(q.budget, q.n.now(q.event))}
+	return wire.Mutation{Event: q.event, ID: id}
 }
 
 // An operationID is the id of an operation and where it came from.
@@ -263,7 +274,7 @@ func (q *request) operationID(call, given string) (operationID, *problem) {
 	case key != "":
 		return operationID{wire.KeyID(fmt.Sprintf("%s\x00%d\x00%s", call, q.event, key)), wire.FlagRepeat}, nil
 	}
-	return operationID{q.n.newID(q.n.now(q.event)), 0}, nil
+	return operationID{q.n.freshID(q.event), 0}, nil
 }
 
 // isJSON refuses bodies that do not say they are JSON. That is also what keeps

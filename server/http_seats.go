@@ -54,7 +54,7 @@ func (q *request) seats() *problem {
 	}
 	h := &q.ctx.Response.Header
 	h.Set(headerVersion, strconv.FormatUint(uint64(sm.Version), 10))
-	h.Set(headerAge, strconv.FormatInt(max(0, int64(q.n.now(q.event)-sm.Now)), 10))
+	h.Set(headerAge, strconv.FormatUint(uint64(sm.Age), 10))
 	// Weak: the same version comes in several forms.
 	etag := "W/\"" + strconv.FormatUint(uint64(sm.Version), 10) + "\""
 	if q.notModified(etag) {
@@ -117,7 +117,7 @@ func (q *request) read(k wire.Kind, v interface{ Decode([]byte) error }) *proble
 	if consistent {
 		r.Flags |= wire.FlagConsistent
 	}
-	status, body := q.n.do(q.budget, r)
+	status, body := q.do(r)
 	if status != wire.StatusOK {
 		return unread(status, body, nil)
 	}

@@ -121,7 +121,7 @@ func (c nodeCollector) Collect(ch chan<- prometheus.Metric) {
 			f.collect(ch)
 		}
 	}
-	for _, g := range c.n.groups {
+	for g := range c.n.groups.Load().all {
 		collectGroup(ch, g)
 	}
 	send(ch, mEvents, c.n.table().Len())

@@ -3,16 +3,17 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/usher-seats/usher/raftlog"
 	"github.com/usher-seats/usher/server/directory"
-	"github.com/usher-seats/usher/shard"
 	"github.com/usher-seats/usher/wire"
 )
 
@@ -21,34 +22,33 @@ import (
 type Node struct {
 	cfg     Config
 	log     *slog.Logger
-	tls     *tls.Config // of all listeners; nil: none
-	exposed bool        // some listener can be reached from another machine
+	tls     *tls.Config // of all listeners for clients; nil: none
+	exposed bool        // some of them can be reached from another machine
+	began   time.Time
 
 	store     *raftlog.Node
-	groups    []*group // by id: the directory, then the shards
+	peers     *raftlog.Peers
+	peerAddr  string // where peers listens
+	joined    atomic.Pointer[wire.ID]
+	grouping  sync.Mutex // makes those who publish groups wait for each other
+	groups    atomic.Pointer[groupSet]
 	directory atomic.Pointer[directory.Directory]
 
 	listener  *listener // of the binary protocol; nil: off
 	manifests *manifestCache
 	packers   *packers
 	wall      *wallClock
+	keeper    *keeper
+	moves     moveCounters
 	counters  counters
 	stopping  atomic.Bool
 
 	httpState // the HTTP frontend and the admin listener
 }
 
-// A group is one raftlog group and, if it is a shard's, the state machine that
-// readers look at.
-type group struct {
-	id    uint32
-	log   *raftlog.Group
-	shard atomic.Pointer[shard.Shard] // nil in the directory's group
-}
-
-// Start opens the node's stores, makes a cluster of an empty data directory,
-// and returns when the node leads its groups and its listeners accept. ctx
-// bounds the start only.
+// Start opens the node's stores, makes a cluster of an empty data directory or
+// enters the one that it is to join, and returns when the node knows what its
+// cluster knows and its listeners accept. ctx bounds the start only.
 func Start(ctx context.Context, c Config) (*Node, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
@@ -62,9 +62,12 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 		cfg:       c,
 		log:       c.Log,
 		tls:       tlsConfig,
+		began:     time.Now(),
 		manifests: newManifestCache(maxManifestBytes),
 		packers:   newPackers(),
 	}
+	n.groups.Store(new(groupSet))
+	n.directory.Store(directory.New())
 	for _, addr := range []string{c.Listen, c.HTTP, c.Admin} {
 		n.exposed = n.exposed || addr != Off && exposed(addr)
 	}
@@ -78,18 +81,73 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 }
 
 func (n *Node) start(ctx context.Context) error {
-	if err := n.openStores(); err != nil {
+	for _, step := range []func(context.Context) error{
+		n.openStores, n.listenPeers, n.enterCluster, n.startShards, n.storeOperatorKey, n.listenClients,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	n.keeper = startKeeper(n)
+	return nil
+}
+
+func (n *Node) openStores(context.Context) (err error) {
+	n.store, err = raftlog.Open(raftlog.Options{
+		Dir:              n.cfg.Data,
+		NodeID:           n.cfg.Node,
+		Log:              n.log,
+		SnapshotLogBytes: n.cfg.SnapshotLogBytes,
+	})
+	return err
+}
+
+// listenPeers lets other nodes in.
+func (n *Node) listenPeers(context.Context) error {
+	c := raftlog.PeerConfig{
+		Node:        n.cfg.Node,
+		Incarnation: n.store.Incarnation(),
+		Cluster:     func() [16]byte { return n.cluster() },
+		Addr:        n.peerOf,
+		Admit:       n.admitPeer,
+		Serve:       n.serveCall,
+		Dial:        n.cfg.dial,
+		Log:         n.log,
+	}
+	if n.cfg.PeerCert != "" {
+		var err error
+		if c.TLS, err = raftlog.PeerTLS(n.cfg.PeerCert, n.cfg.PeerKey, n.cfg.PeerCA); err != nil {
+			return &ConfigError{err}
+		}
+	}
+	ln, err := net.Listen("tcp", n.cfg.Peer)
+	if err != nil {
+		return fmt.Errorf("listen for other nodes: %w", err)
+	}
+	n.peerAddr = ln.Addr().String()
+	n.peers, err = raftlog.ListenPeers(ln, c)
+	return err
+}
+
+// startShards starts the replicas that the directory gives to this node. It waits
+// for those that need nobody else.
+func (n *Node) startShards(ctx context.Context) error {
+	if err := n.startReplicas(n.table()); err != nil {
 		return err
 	}
-	if err := n.startDirectory(ctx); err != nil {
-		return err
+	for g := range n.groups.Load().shards {
+		if !g.log.Alone() {
+			continue
+		}
+		if err := g.log.AwaitLeading(ctx); err != nil {
+			return fmt.Errorf("wait for shard %d: %w", g.id, err)
+		}
 	}
-	if err := n.startShards(ctx); err != nil {
-		return err
-	}
-	if err := n.storeOperatorKey(ctx); err != nil {
-		return err
-	}
+	return nil
+}
+
+// listenClients lets clients in, once it is sure that only those come who may.
+func (n *Node) listenClients(context.Context) error {
 	if err := n.cfg.checkKeys(len(n.table().Keys())); err != nil {
 		return &ConfigError{err}
 	}
@@ -103,117 +161,17 @@ func (n *Node) start(ctx context.Context) error {
 	return n.startAdmin()
 }
 
-func (n *Node) openStores() (err error) {
-	n.store, err = raftlog.Open(raftlog.Options{
-		Dir:              n.cfg.Data,
-		NodeID:           n.cfg.Node,
-		Log:              n.log,
-		SnapshotLogBytes: n.cfg.SnapshotLogBytes,
-	})
-	return err
-}
-
-// startDirectory starts group 0 and, if it is empty, makes a cluster in it.
-func (n *Node) startDirectory(ctx context.Context) error {
-	g := &group{id: 0}
-	fresh := func() raftlog.StateMachine { return directory.New() }
-	publish := func(m raftlog.StateMachine) { n.directory.Store(m.(*directory.Directory)) }
-	if err := n.startGroup(g, fresh, publish); err != nil {
-		return err
-	}
-	if err := g.log.AwaitLeading(ctx); err != nil {
-		return fmt.Errorf("wait for the directory: %w", err)
-	}
-	if have := n.table().Shards(); have > 0 {
-		if n.cfg.Shards != 0 && n.cfg.Shards != have {
-			return &ConfigError{fmt.Errorf("the cluster in %s has %d shards, not %d: --shards counts only when a cluster is made", n.cfg.Data, have, n.cfg.Shards)}
-		}
-		return nil
-	}
-	op := wire.Bootstrap{
-		Mutation: wire.Mutation{ID: n.newID(g.log.Now())},
-		Cluster:  n.newID(g.log.Now()),
-		Shards:   uint32(defaultShards),
-		Replicas: 1,
-		Node:     wire.NodeInfo{Name: []byte(n.cfg.Node)},
-	}
-	_, _ = rand.Read(op.Signing[:]) // never fails
-	if n.cfg.Shards != 0 {
-		op.Shards = uint32(n.cfg.Shards)
-	}
-	status, text := n.ask(ctx, g, raftlog.Write, wire.Record{Kind: wire.KindBootstrap, Body: op.Append(nil)})
-	if status != wire.StatusOK {
-		return fmt.Errorf("make a cluster in %s: %v %s", n.cfg.Data, status, text)
-	}
-	return nil
-}
-
-// startShards starts all shard groups before it waits for the first, so that
-// their elections overlap.
-func (n *Node) startShards(ctx context.Context) error {
-	for id := 1; id <= n.table().Shards(); id++ {
-		g := &group{id: uint32(id)}
-		fresh := func() raftlog.StateMachine { return shard.New(shard.Config{}) }
-		publish := func(m raftlog.StateMachine) { g.shard.Store(m.(*shard.Shard)) }
-		if err := n.startGroup(g, fresh, publish); err != nil {
-			return err
-		}
-	}
-	for _, g := range n.groups[1:] {
-		if err := g.log.AwaitLeading(ctx); err != nil {
-			return fmt.Errorf("wait for shard %d: %w", g.id, err)
-		}
-	}
-	return nil
-}
-
-// startGroup starts g's log and adds it to the groups.
-func (n *Node) startGroup(g *group, fresh func() raftlog.StateMachine, publish func(raftlog.StateMachine)) error {
-	log, err := n.store.StartGroup(raftlog.GroupConfig{
-		ID:              uint64(g.id),
-		New:             fresh,
-		Publish:         publish,
-		Bootstrap:       true,
-		SnapshotOnClose: true,
-		Log:             n.log,
-	})
-	if err != nil {
-		return fmt.Errorf("start group %d: %w", g.id, err)
-	}
-	g.log = log
-	n.groups = append(n.groups, g)
-	return nil
-}
-
-func (n *Node) storeOperatorKey(ctx context.Context) error {
-	if n.cfg.OperatorKeyFile == "" || len(n.table().Keys()) > 0 {
-		return nil
-	}
-	key, err := readOperatorKey(n.cfg.OperatorKeyFile)
-	if err != nil {
-		return err
-	}
-	op := wire.AddKey{
-		Mutation: wire.Mutation{ID: n.newID(n.groups[0].log.Now())},
-		Name:     []byte(operatorKeyName),
-		Hash:     sha256.Sum256(key),
-		Role:     wire.RoleOperate,
-	}
-	status, text := n.do(ctx, wire.Record{Kind: wire.KindAddKey, Body: op.Append(nil)})
-	if status != wire.StatusOK {
-		return fmt.Errorf("store the operator's key: %v %s", status, text)
-	}
-	return nil
-}
-
-// Close stops the node: it refuses new requests, finishes what is under way,
-// takes a snapshot of every group and closes the stores. When ctx ends first,
-// what is left is answered without being finished.
+// Close stops the node: it hands over what it leads, refuses new requests, finishes
+// what is under way, takes a snapshot of every group and closes the stores. When
+// ctx ends first, what is left is answered without being finished.
 func (n *Node) Close(ctx context.Context) error {
 	if n.stopping.Swap(true) {
 		return nil
 	}
 	var errs []error
+	if n.keeper != nil {
+		n.keeper.stop()
+	}
 	if n.listener != nil {
 		n.listener.stopAccepting()
 	}
@@ -224,13 +182,12 @@ func (n *Node) Close(ctx context.Context) error {
 	if n.listener != nil {
 		errs = append(errs, n.listener.drain(ctx))
 	}
-	for _, g := range n.groups {
-		if err := g.log.Close(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("close group %d: %w", g.id, err))
-		}
-	}
+	errs = append(errs, n.closeGroups(ctx))
 	if n.listener != nil {
 		n.listener.close()
+	}
+	if n.peers != nil {
+		errs = append(errs, n.peers.Close())
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
@@ -246,10 +203,13 @@ func (n *Node) Addr() string {
 	return n.listener.net.Addr().String()
 }
 
+// PeerAddr is the address for other nodes.
+func (n *Node) PeerAddr() string { return n.peerAddr }
+
 // table is the routing table as of now.
 func (n *Node) table() *directory.Table { return n.directory.Load().Table() }
 
-// newID makes a request id at a group's time.
+// newID makes a request id at an event's time.
 func (n *Node) newID(now wire.Millis) wire.ID {
 	var random [10]byte
 	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process instead

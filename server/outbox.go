@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/binary"
 	"sync"
 
 	"github.com/usher-seats/usher/wire"
@@ -48,9 +47,9 @@ func (o *outbox) Outcome(tag uint64, aux uint32, s wire.Status, body []byte) {
 		o.gather(o.gathers[g-1], int(aux>>auxPlaceShift&auxPlaceMask), kind, s, body)
 		return
 	}
+	body = o.c.n.finishLocation(kind, s, body)
 	o.buf = wire.Header{Body: len(body), Kind: kind, Flags: wire.FlagAnswer, Status: s, Request: tag}.Append(o.buf)
 	o.buf = append(o.buf, body...)
-	o.c.n.finishLocation(kind, s, o.buf[len(o.buf)-len(body):])
 }
 
 func (o *outbox) gather(g *gather, place int, k wire.Kind, s wire.Status, body []byte) {
@@ -92,9 +91,9 @@ type gather struct {
 func (g *gather) answer(n *Node, place int, k wire.Kind, s wire.Status, body []byte) (done bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	body = n.finishLocation(k, s, body)
 	begin := len(g.buf)
 	g.buf = wire.Record{Kind: k, Flags: wire.FlagAnswer, Status: s, Body: body}.Append(g.buf)
-	n.finishLocation(k, s, g.buf[len(g.buf)-len(body):])
 	g.spans[place] = [2]uint32{uint32(begin), uint32(len(g.buf))}
 	g.missing--
 	return g.missing == 0
@@ -109,15 +108,21 @@ func (g *gather) append(b []byte) []byte {
 	return b
 }
 
-// finishLocation writes shard time over the zero that the directory, which does
-// not know it, put into an encoded wire.Location.
-func (n *Node) finishLocation(k wire.Kind, s wire.Status, body []byte) {
-	const shardAt, nowAt, leastLen = 8, 12, 20
-	if (k != wire.KindAssign && k != wire.KindLocate) || s != wire.StatusOK || len(body) < leastLen {
-		return
+// finishLocation puts into an encoded wire.Location what the directory does not
+// know: the event's time, and who leads its shard. Other bodies are left as they
+// are.
+func (n *Node) finishLocation(k wire.Kind, s wire.Status, body []byte) []byte {
+	if (k != wire.KindAssign && k != wire.KindLocate) || s != wire.StatusOK {
+		return body
 	}
-	shard := binary.LittleEndian.Uint32(body[shardAt:])
-	if int(shard) < len(n.groups) {
-		binary.LittleEndian.PutUint64(body[nowAt:], uint64(n.groups[shard].log.Now()))
+	var l wire.Location
+	if l.Decode(body) != nil {
+		return body
 	}
+	if g := n.local(l.Shard); g != nil && g.log.Leading() {
+		l.Now = g.eventNow(l.Event)
+	} else {
+		l.Leader = []byte(n.elsewhere(l.Shard))
+	}
+	return l.Append(nil)
 }

@@ -14,7 +14,7 @@ const (
 	wayUnknown   way = iota
 	wayPing          // answered by the reader
 	wayBatch         // its records travel on their own
-	wayTable         // locate, list: answered from the routing table
+	wayTable         // locate, list, nodes: answered from the routing table
 	wayQuery         // map, counts, changes, manifest: answered from the shard's memory
 	wayHold          // looked at early, then the shard's log
 	wayShard         // the shard's log
@@ -45,6 +45,7 @@ var kindRules = [256]kindRule{
 
 	wire.KindLocate:   {way: wayTable, role: wire.RoleRead, room: 1, record: true},
 	wire.KindEvents:   {way: wayTable, role: wire.RoleRead, room: 64},
+	wire.KindNodes:    {way: wayTable, role: wire.RoleRead, room: 16},
 	wire.KindEvent:    {way: wayQuery, role: wire.RoleRead, room: 64},
 	wire.KindManifest: {way: wayQuery, role: wire.RoleRead, room: 1024},
 	wire.KindMap:      {way: wayQuery, role: wire.RoleRead, room: 64},
@@ -81,15 +82,6 @@ func eventOf(body []byte) (wire.EventID, bool) {
 		return 0, false
 	}
 	return wire.EventID(binary.LittleEndian.Uint64(body)), true
-}
-
-// group is the group that decides an event, or nil if there is no such event.
-func (n *Node) group(id wire.EventID) *group {
-	e := n.table().Event(id)
-	if e == nil {
-		return nil
-	}
-	return n.groups[e.Shard]
 }
 
 // checkBody refuses what its kind cannot be read from, and ids that are none,

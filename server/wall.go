@@ -55,7 +55,7 @@ func (w *wallClock) run(ctx context.Context) {
 		}
 		next := int64(wire.Never)
 		w.looked = 0
-		for _, g := range w.n.groups[1:] {
+		for g := range w.n.groups.Load().shards {
 			next = min(next, w.scan(ctx, g))
 		}
 		pause := max(wallScan, wallShare*w.looked)

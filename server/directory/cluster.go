@@ -35,6 +35,7 @@ type Replica struct {
 type Shard struct {
 	ID       uint32
 	Replicas []Replica // the preferred leader first; on distinct nodes that are not draining
+	Founder  uint64    // number of the replica that begins the group, alone; the others join it
 	Changed  uint64    // number of the last change of Replicas: SetReplicas.Base
 	Events   int       // that are in the shard, those that are to leave it included
 }

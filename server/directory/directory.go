@@ -26,11 +26,10 @@ type Directory struct {
 	published atomic.Pointer[Table]
 	sum       atomic.Uint64 // what Hash says
 
-	applied uint64       // index of the last entry
-	changed uint64       // index of the last entry that changed something
-	stamp   wire.Millis  // of the last entry
-	next    wire.EventID // that will be issued
-	counter uint64       // the next number of a node, replica, change of a shard, assignment or move
+	applied uint64      // index of the last entry
+	changed uint64      // index of the last entry that changed something
+	stamp   wire.Millis // of the last entry
+	counter uint64      // the next number of a node, replica, change of a shard, assignment or move
 	draft   draft
 	memory  memory
 	events  uint64 // sum of the hashes of the events
@@ -45,7 +44,7 @@ type Directory struct {
 
 // New is an empty directory, without a cluster.
 func New() *Directory {
-	d := &Directory{next: 1, counter: firstNumber, draft: newDraft(), memory: newMemory()}
+	d := &Directory{counter: firstNumber, draft: newDraft(), memory: newMemory()}
 	d.setKeys(nil)
 	d.relayout()
 	d.publish()
@@ -182,7 +181,7 @@ func (d *Directory) Hash() uint64 { return d.sum.Load() }
 func (d *Directory) hash() uint64 {
 	b := append(make([]byte, 0, 96), d.draft.cluster[:]...)
 	for _, v := range [...]uint64{
-		uint64(d.next), uint64(d.stamp), d.counter, d.draft.version,
+		uint64(d.draft.next), uint64(d.stamp), d.counter, d.draft.version,
 		d.events, d.memory.sum, d.keys, d.layout, d.audit,
 	} {
 		b = binary.LittleEndian.AppendUint64(b, v)

@@ -110,7 +110,7 @@ func (h *history) onKey() wire.Record {
 func (h *history) onEvent() wire.Record {
 	m := h.mutation()
 	t := h.d.Table()
-	m.Event = wire.EventID(h.rng.Uint64N(uint64(h.d.next) + 1))
+	m.Event = wire.EventID(h.rng.Uint64N(uint64(h.d.draft.next) + 1))
 	if h.rng.IntN(4) > 0 {
 		for e := range t.After(fmt.Sprintf("key-%d", h.rng.IntN(700))) { // one that is there
 			m.Event = e.ID

@@ -24,8 +24,8 @@ func (d *Directory) LoadPart(id uint64, data []byte) error {
 	}
 	d.applied, d.changed, d.stamp = r.u64(), r.u64(), wire.Millis(r.u64())
 	d.draft.cluster = wire.ID(r.take(16))
-	d.draft.version, d.counter, d.next = r.u64(), r.u64(), wire.EventID(r.u64())
-	if d.counter < firstNumber || d.next < 1 {
+	d.draft.version, d.counter, d.draft.next = r.u64(), r.u64(), wire.EventID(r.u64())
+	if d.counter < firstNumber || d.draft.next < 1 {
 		return errDamaged
 	}
 	for _, load := range []func(*partReader) error{
@@ -79,7 +79,7 @@ func (d *Directory) loadShards(r *partReader) error {
 		return fmt.Errorf("%d shards of %d replicas on %d nodes", n, d.draft.replication, len(d.draft.nodes))
 	}
 	for id := uint32(1); id <= n && !r.wrong; id++ {
-		s := &Shard{ID: id, Changed: r.u64()}
+		s := &Shard{ID: id, Founder: r.u64(), Changed: r.u64()}
 		for k := r.u8(); k > 0 && !r.wrong; k-- {
 			replica := Replica{Node: string(r.counted()), Number: r.u64()}
 			if node := d.draft.Node(replica.Node); !r.wrong &&
@@ -88,8 +88,8 @@ func (d *Directory) loadShards(r *partReader) error {
 			}
 			s.Replicas = append(s.Replicas, replica)
 		}
-		if !r.wrong && (len(s.Replicas) < 1 || len(s.Replicas) > wire.MaxReplicas || s.Changed < firstNumber || s.Changed >= d.counter) {
-			return fmt.Errorf("shard %d has %d replicas, change %d", id, len(s.Replicas), s.Changed)
+		if !r.wrong && (len(s.Replicas) < 1 || len(s.Replicas) > wire.MaxReplicas || s.Changed < firstNumber || s.Changed >= d.counter || s.Founder < firstNumber || s.Founder >= d.counter) {
+			return fmt.Errorf("shard %d has %d replicas, change %d, founder %d", id, len(s.Replicas), s.Changed, s.Founder)
 		}
 		d.draft.shards = append(d.draft.shards, s)
 	}
@@ -115,7 +115,7 @@ func (d *Directory) loadEvents(r *partReader) error {
 		if r.wrong {
 			break
 		}
-		if e.ID == 0 || e.ID >= d.next || e.Number < firstNumber || e.Number >= d.counter || len(e.Key) == 0 ||
+		if e.ID == 0 || e.ID >= d.draft.next || e.Number < firstNumber || e.Number >= d.counter || len(e.Key) == 0 ||
 			d.draft.Shard(e.Shard) == nil || e.To == e.Shard || e.To != 0 && (d.draft.Shard(e.To) == nil || e.Stayed) ||
 			d.draft.Event(e.ID) != nil || d.draft.Find(e.Key) != nil {
 			return fmt.Errorf("event %d (%q, shard %d, to %d, number %d)", e.ID, e.Key, e.Shard, e.To, e.Number)

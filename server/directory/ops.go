@@ -103,8 +103,8 @@ func (d *Directory) assign(body []byte) (wire.Status, []byte) {
 	if d.draft.Len() >= MaxEvents {
 		return wire.StatusTooLarge, fmt.Appendf(nil, "the cluster has %d events, which is the most: delete some", MaxEvents)
 	}
-	e := &Event{ID: d.next, Shard: leastLoaded(d.draft.shards).ID, Number: d.number(), Key: string(op.Key), Digest: op.Digest}
-	d.next++
+	e := &Event{ID: d.draft.next, Shard: leastLoaded(d.draft.shards).ID, Number: d.number(), Key: string(op.Key), Digest: op.Digest}
+	d.draft.next++
 	d.insert(e)
 	d.note("create event %s in shard %d", plain(e.Key), e.Shard)
 	return wire.StatusOK, d.location(e)

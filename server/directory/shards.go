@@ -96,6 +96,9 @@ func (d *Directory) relist(s *Shard, names []string) bool {
 			fresh.Replicas[i] = Replica{Node: name, Number: d.number()}
 		}
 	}
+	if fresh.Founder == 0 {
+		fresh.Founder = fresh.Replicas[0].Number
+	}
 	fresh.Changed = d.number()
 	d.draft.shards[s.ID-1] = &fresh
 	return true

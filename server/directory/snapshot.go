@@ -22,7 +22,7 @@ func (d *Directory) Parts(yield func(id, changed uint64)) { yield(partAll, d.cha
 //	  u8 replicas of a shard
 //	  u16 nodes, each: counted name, u64 number, 16 bytes incarnation,
 //	    counted peer, addr, http, admin, u8 draining; by name
-//	  u32 shards, each: u64 changed, u8 replicas, each: counted node, u64 number
+//	  u32 shards, each: u64 founder, u64 changed, u8 replicas, each: counted node, u64 number
 //	  u8 signing keys, each: u32 id, 32 bytes secret, i64 wall; the newest first
 //	u32 events, each: u64 id, u32 shard, u32 to, u64 number, u8 stayed,
 //	  counted key, 32 bytes digest; in the order of keys
@@ -38,7 +38,7 @@ func (d *Directory) EncodePart(dst []byte, id uint64) (data []byte, ok bool) {
 		dst = binary.LittleEndian.AppendUint64(dst, v)
 	}
 	dst = append(dst, d.draft.cluster[:]...)
-	for _, v := range []uint64{d.draft.version, d.counter, uint64(d.next)} {
+	for _, v := range []uint64{d.draft.version, d.counter, uint64(d.draft.next)} {
 		dst = binary.LittleEndian.AppendUint64(dst, v)
 	}
 	dst = appendLayout(dst, &d.draft.Table)
@@ -92,6 +92,7 @@ func appendNode(b []byte, n *Node) []byte {
 }
 
 func appendShard(b []byte, s *Shard) []byte {
+	b = binary.LittleEndian.AppendUint64(b, s.Founder)
 	b = binary.LittleEndian.AppendUint64(b, s.Changed)
 	b = append(b, byte(len(s.Replicas)))
 	for _, r := range s.Replicas {

@@ -48,9 +48,10 @@ type Table struct {
 	version     uint64
 	cluster     wire.ID
 	replication int
-	nodes       []Node   // by name
-	voters      []string // as Voters says
-	shards      []*Shard // by id-1
+	next        wire.EventID // that will be issued
+	nodes       []Node       // by name
+	voters      []string     // as Voters says
+	shards      []*Shard     // by id-1
 	pages       []*page
 	byKey       *btreemap.BTreeMap[string, *Event]
 	moving      *btreemap.BTreeMap[wire.EventID, *Event]
@@ -59,6 +60,9 @@ type Table struct {
 	signing     []SigningKey // the newest first
 	audit       []AuditLine  // the newest last
 }
+
+// Issued reports whether an event has had that number, even if it was deleted.
+func (t *Table) Issued(id wire.EventID) bool { return id < t.next }
 
 // Len is the number of events.
 func (t *Table) Len() int { return t.byKey.Len() }
@@ -125,6 +129,7 @@ type draft struct {
 func newDraft() draft {
 	const degree = 32
 	return draft{number: 1, Table: Table{
+		next:   1,
 		byKey:  btreemap.New[string, *Event](degree, strings.Compare),
 		moving: btreemap.New[wire.EventID, *Event](degree, cmp.Compare),
 	}}
