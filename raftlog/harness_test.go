@@ -74,6 +74,9 @@ type member struct {
 	trans *raft.InmemTransport
 	cut   bool
 
+	replica uint64
+	joins   bool // it is added to the group by its leader
+
 	sm   atomic.Pointer[tally] // the current one
 	live atomic.Pointer[Group] // group, for goroutines that go on while it is started again
 	gate *gate
@@ -124,7 +127,9 @@ func (m *member) startGroup() {
 	c := m.c
 	var peers []string
 	for _, o := range c.members {
-		peers = append(peers, o.id)
+		if !o.joins {
+			peers = append(peers, string(ServerID(o.id, o.replica)))
+		}
 	}
 	_, m.trans = raft.NewInmemTransportWithTimeout(raft.ServerAddress(m.id), 2*time.Second)
 	m.cut = false
@@ -139,7 +144,8 @@ func (m *member) startGroup() {
 			return sm
 		},
 		Publish:         func(sm StateMachine) { m.sm.Store(sm.(*tally)) },
-		Bootstrap:       true,
+		Bootstrap:       !m.joins,
+		Replica:         m.replica,
 		Peers:           peers,
 		Transport:       m.trans,
 		SnapshotOnClose: c.opts.snapOnClose,
