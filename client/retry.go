@@ -18,7 +18,7 @@ type verdict uint8
 
 const (
 	over       verdict = iota // the request has its end
-	onward                    // try where q.at says; bounded by who says so
+	onward                    // try where q.at says; whoever says this bounds how often
 	again                     // try again, after a while
 	atOnce                    // try again; after a while if something was done at once before
 	find                      // after a while, find out where to go
@@ -302,8 +302,8 @@ func (q *request) moved(ctx context.Context, err error) error {
 	return q.gaveUp(err)
 }
 
-// backoff is how long the next pause is after so many: longer each time and never as
-// long as others, so that those refused together do not come back together.
+// backoff is how long the next pause is after so many: longer each time and never
+// as long as others, so that those refused together do not come back together.
 func backoff(pauses int) time.Duration {
 	d := min(backoffLeast<<min(pauses, 10), backoffMost)
 	return d/2 + rand.N(d/2)
