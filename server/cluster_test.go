@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -22,69 +23,87 @@ type crew struct {
 	t     testing.TB
 	nodes []*Node // by place; nil: stopped
 	confs []Config
+
+	mu    sync.Mutex
 	wires []*wiring
 }
 
 // A wiring is a node's network: cut, it reaches nobody and nobody reaches it.
 type wiring struct {
-	mu    sync.Mutex
 	cut   bool
 	conns map[net.Conn]struct{}
 }
 
-func (w *wiring) set(cut bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.cut = cut
+// cutOff takes a node's network away, or gives it back.
+func (c *crew) cutOff(i int, cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wires[i].cut = cut
 	if cut {
-		for c := range w.conns {
-			c.Close()
+		for conn := range c.wires[i].conns {
+			conn.Close()
 		}
 	}
 }
 
-func (w *wiring) dial(ctx context.Context, addr string) (net.Conn, error) {
-	w.mu.Lock()
-	cut := w.cut
-	w.mu.Unlock()
-	if cut {
-		return nil, fmt.Errorf("the network is cut")
-	}
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+// dial opens a connection from a node to whoever has the address.
+func (c *crew) dial(ctx context.Context, from int, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.conns[c] = struct{}{}
-	return c, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ends := []*wiring{c.wires[from]}
+	for i := range c.confs {
+		if c.confs[i].Peer == addr {
+			ends = append(ends, c.wires[i])
+		}
+	}
+	for _, w := range ends {
+		if w.cut {
+			conn.Close()
+			return nil, errors.New("the network is cut")
+		}
+		w.conns[conn] = struct{}{}
+	}
+	return conn, nil
 }
 
 // newCrew starts nodes n1, n2, …: the first makes a cluster, the others join.
 func newCrew(t testing.TB, nodes int, change func(*Config)) *crew {
 	t.Helper()
 	c := &crew{t: t}
-	for i := range nodes {
-		conf := Config{
-			Data: t.TempDir(), Node: fmt.Sprintf("n%d", i+1), ElectionTimeout: testElection,
-			Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0", Peer: freeAddr(t),
-			Log: slog.New(slog.DiscardHandler),
-		}
-		if testing.Verbose() {
-			conf.Log = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelInfo})).With("node", conf.Node)
-		}
-		w := &wiring{conns: make(map[net.Conn]struct{})}
-		conf.dial = w.dial
-		if change != nil {
-			change(&conf)
-		}
-		if i > 0 {
-			conf.Join, conf.Shards, conf.Replicas = []string{c.confs[0].Peer}, 0, 0
-		}
-		c.confs, c.wires, c.nodes = append(c.confs, conf), append(c.wires, w), append(c.nodes, nil)
-		c.start(i)
+	for range nodes {
+		c.join(change)
 	}
 	return c
+}
+
+// join starts another node.
+func (c *crew) join(change func(*Config)) *Node {
+	c.t.Helper()
+	t, i := c.t, len(c.nodes)
+	conf := Config{
+		Data: t.TempDir(), Node: fmt.Sprintf("n%d", i+1), ElectionTimeout: testElection,
+		Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0", Peer: freeAddr(t),
+		Log: slog.New(slog.DiscardHandler),
+	}
+	if testing.Verbose() {
+		conf.Log = slog.New(slog.NewTextHandler(testLog{t}, nil)).With("node", conf.Node)
+	}
+	conf.dial = func(ctx context.Context, addr string) (net.Conn, error) { return c.dial(ctx, i, addr) }
+	if change != nil {
+		change(&conf)
+	}
+	if i > 0 {
+		conf.Join, conf.Shards, conf.Replicas = []string{c.confs[0].Peer}, 0, 0
+	}
+	c.mu.Lock()
+	c.confs, c.wires = append(c.confs, conf), append(c.wires, &wiring{conns: make(map[net.Conn]struct{})})
+	c.mu.Unlock()
+	c.nodes = append(c.nodes, nil)
+	return c.start(i)
 }
 
 type testLog struct{ t testing.TB }
@@ -206,7 +225,7 @@ func TestNodeLost(t *testing.T) {
 			lost = i
 		}
 	}
-	c.wires[lost].set(true)
+	c.cutOff(lost, true)
 	c.stop(lost)
 	other := c.up()[0]
 	confirm := wire.OnHold{Mutation: wire.Mutation{Event: event, ID: id}, Fence: fence}
@@ -215,7 +234,7 @@ func TestNodeLost(t *testing.T) {
 	if status, body := other.do(ctx, wire.Record{Kind: wire.KindConfirm, Body: confirm.Append(nil)}); status != wire.StatusOK {
 		t.Fatalf("confirm: %v %s", status, body)
 	}
-	c.wires[lost].set(false)
+	c.cutOff(lost, false)
 	c.start(lost)
 	c.settled()
 	if m := mapOf(t, c.nodes[lost], event); m.State(1) != wire.SeatBooked {

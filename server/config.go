@@ -78,6 +78,9 @@ type Config struct {
 
 	// SnapshotLogBytes of log ask for a snapshot of a group. Default: raftlog's.
 	SnapshotLogBytes int64
+	// TrailingLogBytes of log are kept behind a group's snapshot, for replicas that
+	// were away for a moment. Default: raftlog's.
+	TrailingLogBytes int64
 
 	// Log takes what the node has to say. Default: slog's default.
 	Log *slog.Logger

@@ -98,6 +98,7 @@ func (n *Node) openStores(context.Context) (err error) {
 		NodeID:           n.cfg.Node,
 		Log:              n.log,
 		SnapshotLogBytes: n.cfg.SnapshotLogBytes,
+		TrailingLogBytes: n.cfg.TrailingLogBytes,
 	})
 	return err
 }
