@@ -36,8 +36,13 @@ func (e *Event) checkPlace() error {
 // checkTime looks whether nothing has happened to the event after a shard time.
 func (e *Event) checkTime(shard wire.Millis) error {
 	now := e.Now(shard)
-	if now < 0 || e.wheel != nil && !e.wheel.empty() && e.wheel.cursor > now {
-		return fmt.Errorf("its time is %d and something happened later", now)
+	latest := wire.Millis(0)
+	e.eachHold(func(_ uint32, h *hold) { latest = max(latest, h.granted, h.timed, h.touched) })
+	for i := e.memory.memos.head; i != none; i = e.memos.at(i).next {
+		latest = max(latest, e.memos.at(i).now)
+	}
+	if latest > now {
+		return fmt.Errorf("its time is %d, and something happened at %d", now, latest)
 	}
 	return nil
 }
