@@ -6,31 +6,38 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
-
-	"github.com/hashicorp/raft"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
 )
 
+// heardLimit is how long ago something must have come from a node for it to
+// count as reachable.
+const heardLimit = time.Second
+
 // ErrUnreachable says that a request was certainly not sent. Any other error of
-// a call, but a *PeerError, leaves open whether it was received.
+// a call, but a *PeerError, leaves open whether it was received and served.
 var ErrUnreachable = errors.New("raftlog: the node cannot be reached")
 
 // A PeerError is an error that the other node answered. Immutable.
 type PeerError struct {
-	Node string
-	Text string
+	Node string // its address, if it refused the connection
+	Text string // one line
 }
 
 func (e *PeerError) Error() string { return fmt.Sprintf("%s says: %s", e.Node, e.Text) }
 
-// A PeerHello is what a node says about itself when it connects.
+// A PeerHello is what a node says about itself when it connects. Immutable.
 type PeerHello struct {
 	Cluster     [16]byte // zero: it is in none yet
 	Node        string
 	Incarnation [16]byte // of its stores
 }
 
-// PeerConfig says who a node is to other nodes and what it does for them. The
+// PeerConfig says who a node is to other nodes and what it does for them. Its
 // functions are called from many goroutines.
 type PeerConfig struct {
 	// Node is this node's name, Incarnation that of its stores.
@@ -45,8 +52,8 @@ type PeerConfig struct {
 	// error is told to the other side in one line and logged here.
 	Admit func(h PeerHello) error
 	// Serve answers a call, on a goroutine of its own. It owns body. ctx ends with
-	// the caller's patience, the connection, or Close, which waits for Serve. Its
-	// error goes back as text.
+	// the caller's patience, with the connection, and with Close, which waits for
+	// Serve to return. Its error goes back as text.
 	Serve func(ctx context.Context, h PeerHello, body []byte) ([]byte, error)
 
 	// TLS is for listening and dialing (PeerTLS makes one); nil: plaintext.
@@ -57,43 +64,142 @@ type PeerConfig struct {
 	Log *slog.Logger
 }
 
-// Peers connects a node with the other nodes of its cluster.
-type Peers struct{ c PeerConfig }
+func (c *PeerConfig) validate() error {
+	if c.Cluster == nil || c.Addr == nil || c.Admit == nil || c.Serve == nil {
+		return errors.New("raftlog: PeerConfig needs Cluster, Addr, Admit and Serve")
+	}
+	if err := checkName(c.Node); err != nil {
+		return fmt.Errorf("raftlog: PeerConfig.Node: %w", err)
+	}
+	if c.Dial == nil {
+		c.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", addr)
+		}
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return nil
+}
+
+// Peers connects a node with the other nodes of its cluster: it carries the
+// messages of all its raft groups, and calls. Its methods may be called from any
+// goroutine.
+type Peers struct {
+	// Set by ListenPeers, then immutable.
+	c                  PeerConfig
+	ln                 net.Listener
+	listenTLS, dialTLS *tls.Config // nil: plaintext
+	start              time.Time
+	log                peerLog
+	ctx                context.Context // ends with Close
+	stop               context.CancelFunc
+
+	waiters sync.Pool      // of *waiter
+	work    sync.WaitGroup // all goroutines
+
+	mu       sync.Mutex
+	closed   bool
+	links    map[string]*link          // by node; made on demand, kept until Close
+	replicas map[uint64]*PeerTransport // by group
+	inbound  map[*inbound]struct{}     // connections that were accepted
+	byIP     map[netip.Addr]int        // of these, how many from where
+}
 
 // ListenPeers accepts connections of other nodes on ln, which it owns, at once.
-func ListenPeers(ln net.Listener, c PeerConfig) (*Peers, error) { return &Peers{c}, ln.Close() }
-
-// Call asks a node by name, over the stream that raft's messages use, too.
-func (p *Peers) Call(ctx context.Context, node string, body []byte) ([]byte, error) {
-	return nil, ErrUnreachable
+func ListenPeers(ln net.Listener, c PeerConfig) (*Peers, error) {
+	p := &Peers{
+		ln:       ln,
+		start:    time.Now(),
+		links:    make(map[string]*link),
+		replicas: make(map[uint64]*PeerTransport),
+		inbound:  make(map[*inbound]struct{}),
+		byIP:     make(map[netip.Addr]int),
+	}
+	err := c.validate()
+	if err == nil && c.TLS != nil {
+		p.listenTLS, p.dialTLS, err = peerTLS(c.TLS)
+	}
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	p.c = c
+	p.log = peerLog{log: c.Log, quiet: make(map[string]time.Time)}
+	p.waiters.New = func() any { return &waiter{answer: make(chan peerAnswer, 1)} }
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	p.work.Go(p.accept)
+	p.work.Go(p.sweep)
+	return p, nil
 }
 
-// CallAddr asks whoever listens at an address, over a connection of its own.
-func (p *Peers) CallAddr(ctx context.Context, addr string, body []byte) ([]byte, error) {
-	return nil, ErrUnreachable
+// clock is monotonic.
+func (p *Peers) clock() time.Duration { return time.Since(p.start) }
+
+// sweep looks after the streams.
+func (p *Peers) sweep() {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			for _, l := range p.allLinks() {
+				if s, _, _ := l.get(); s != nil {
+					s.sweep()
+				}
+			}
+		case <-p.ctx.Done():
+			return
+		}
+	}
 }
 
-// Reachable reports whether a node can be talked to.
-func (p *Peers) Reachable(node string) bool { return false }
-
-// Close ends all connections and waits for everything.
-func (p *Peers) Close() error { return nil }
-
-// Transport is what raft uses for this node's replica of a group.
-func (p *Peers) Transport(group uint64, replica string) *PeerTransport { return &PeerTransport{} }
-
-// A PeerTransport is a raft.Transport of one replica.
-type PeerTransport struct {
-	raft.Transport
-	// Empty reports that the replica has nothing yet, so that it gives no votes.
-	// Set it, if at all, before raft starts.
-	Empty func() bool
+func (p *Peers) allLinks() []*link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Values(p.links))
 }
 
-// Close unregisters the replica.
-func (t *PeerTransport) Close() error { return nil }
+// Reachable reports whether a stream to the node stands, or something came from
+// it within the last second. Asking has this node dial if there is no stream, so
+// about a node that nobody talks to the first answer may be too pessimistic.
+func (p *Peers) Reachable(node string) bool {
+	if node == p.c.Node {
+		return true
+	}
+	if l, err := p.link(node); err == nil {
+		if s, _, _ := l.get(); s != nil {
+			return true
+		}
+		l.want()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.inbound {
+		if c.node() == node && p.clock()-c.in.heard() < heardLimit {
+			return true
+		}
+	}
+	return false
+}
 
-// PeerTLS loads a node's certificate and key and the authority of its cluster.
-func PeerTLS(certFile, keyFile, caFile string) (*tls.Config, error) {
-	return nil, errors.New("not yet")
+// Close ends all connections and waits for everything, Serve included. What is
+// under way fails; transports of replicas stay closed.
+func (p *Peers) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	replicas := slices.Collect(maps.Values(p.replicas))
+	p.mu.Unlock()
+
+	p.stop()
+	err := p.ln.Close()
+	for _, t := range replicas {
+		err = errors.Join(err, t.Close())
+	}
+	p.work.Wait()
+	return err
 }
