@@ -197,6 +197,8 @@ func (c *rigConn) Close() error {
 type rigGroup struct {
 	t        testing.TB
 	replicas []*rigReplica
+	disk     time.Duration // how long a log takes to store
+	once     sync.Once
 }
 
 type rigReplica struct {
@@ -214,10 +216,7 @@ type rigReplica struct {
 func (r *rig) group(id uint64, tune func(*raft.Config)) *rigGroup {
 	r.t.Helper()
 	g := &rigGroup{t: r.t}
-	for i, n := range r.nodes {
-		rep := fmt.Sprintf("%s@%d", n.name, 10*id+uint64(i))
-		g.replicas = append(g.replicas, &rigReplica{node: n, id: raft.ServerID(rep), trans: n.peers.Transport(id, rep)})
-	}
+	g.ours(r, id)
 	g.start(tune)
 	return g
 }
@@ -229,12 +228,12 @@ func (g *rigGroup) start(tune func(*raft.Config)) {
 		servers.Servers = append(servers.Servers, raft.Server{ID: rep.id, Address: rep.trans.LocalAddr()})
 	}
 	for _, rep := range g.replicas {
-		rep.start(g.t, servers, tune)
+		rep.start(g.t, servers, g.disk, tune)
 	}
 	g.t.Cleanup(g.stop)
 }
 
-func (rep *rigReplica) start(t testing.TB, servers raft.Configuration, tune func(*raft.Config)) {
+func (rep *rigReplica) start(t testing.TB, servers raft.Configuration, disk time.Duration, tune func(*raft.Config)) {
 	t.Helper()
 	rep.fsm, rep.snaps, rep.logs = new(rigFSM), raft.NewInmemSnapshotStore(), raft.NewInmemStore()
 	conf := raft.DefaultConfig()
@@ -253,12 +252,14 @@ func (rep *rigReplica) start(t testing.TB, servers raft.Configuration, tune func
 		}
 	}
 	var err error
-	if rep.raft, err = raft.NewRaft(conf, rep.fsm, rep.logs, rep.logs, rep.snaps, rep.trans); err != nil {
+	if rep.raft, err = raft.NewRaft(conf, rep.fsm, slowLog{rep.logs, disk}, rep.logs, rep.snaps, rep.trans); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (g *rigGroup) stop() {
+func (g *rigGroup) stop() { g.once.Do(g.shutdown) }
+
+func (g *rigGroup) shutdown() {
 	var all sync.WaitGroup
 	for _, rep := range g.replicas {
 		all.Go(func() {

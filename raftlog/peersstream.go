@@ -83,7 +83,7 @@ func (s *stream) read() error {
 // A question is a request and how it is to be treated.
 type question struct {
 	kind    peerKind
-	lazy    bool
+	when    urgency
 	size    int           // of the body in bytes, roughly
 	timeout time.Duration // for the answer
 	encode  func([]byte) []byte
@@ -97,7 +97,7 @@ func (s *stream) ask(q question, giveUp <-chan struct{}) ([]byte, error) {
 		return nil, err
 	}
 	defer s.waiters.Put(w) // its channel is empty by then
-	m := message{kind: q.kind, id: id, lazy: q.lazy, large: q.size >= largeFrame, encode: q.encode}
+	m := message{kind: q.kind, id: id, when: q.when, large: q.size >= largeFrame, encode: q.encode}
 	if m.large {
 		select {
 		case s.out.turn <- struct{}{}:
