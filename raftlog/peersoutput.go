@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -42,6 +43,8 @@ type output struct {
 	wake chan struct{} // has a token when there is something to write
 	done chan struct{} // closed by close
 	turn chan struct{} // has a token while a large frame waits to be written
+
+	chunks atomic.Int64 // full ones that were written
 
 	mu    sync.Mutex
 	buf   []byte // what the writer takes next
@@ -175,7 +178,9 @@ func (o *output) write(b []byte) error {
 		if _, err := o.conn.Write(b[:n]); err != nil {
 			return err
 		}
-		b = b[n:]
+		if b = b[n:]; n == writeChunk {
+			o.chunks.Add(1)
+		}
 	}
 	return nil
 }
