@@ -239,7 +239,10 @@ func (c *inbound) dispatch(h peerHeader, body []byte) error {
 	if err != nil {
 		return err
 	}
-	in := &incoming{peerRequest: q, id: h.id, size: h.body, at: c.p.clock(), from: c, lazy: isHeartbeat(q.cmd)}
+	in := &incoming{peerRequest: q, id: h.id, size: h.body, at: c.p.clock(), from: c}
+	if isHeartbeat(q.cmd) {
+		in.when = soon
+	}
 	c.p.deliver(c.hello.Load().Node, in)
 	return nil
 }
@@ -254,7 +257,7 @@ func (c *inbound) answer(in *incoming, resp any, err error) {
 		return
 	}
 	c.owed.Add(-int64(in.size))
-	_ = c.out.send(message{kind: kindAnswer, id: in.id, lazy: in.lazy,
+	_ = c.out.send(message{kind: kindAnswer, id: in.id, when: in.when,
 		encode: func(b []byte) []byte { return appendAnswer(b, resp) }}) // a closed output has no one to answer
 }
 

@@ -2,14 +2,12 @@ package raftlog
 
 import (
 	"fmt"
-	"net"
 	"os"
-	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 )
 
@@ -27,53 +25,36 @@ func TestIdleCost(t *testing.T) {
 		for _, kind := range []string{"ours", "raft.NetworkTransport"} {
 			t.Run(fmt.Sprintf("%s/commit=%v", kind, commit), func(t *testing.T) {
 				r := newRig(t, 3, nil)
+				var all []*rigGroup
 				for id := range uint64(groups) {
 					g := &rigGroup{t: t}
 					if kind == "ours" {
-						for _, n := range r.nodes {
-							rep := fmt.Sprintf("%s@%d", n.name, id)
-							g.replicas = append(g.replicas, &rigReplica{id: raft.ServerID(rep), trans: n.peers.Transport(id, rep)})
-						}
+						g.ours(r, id)
 					} else {
-						g.stock(3, id)
+						g.stock(3, id, 0)
 					}
 					g.start(func(c *raft.Config) {
 						c.HeartbeatTimeout, c.ElectionTimeout = 600*time.Millisecond, 600*time.Millisecond
 						c.LeaderLeaseTimeout = 480 * time.Millisecond
 						c.CommitTimeout = commit
 					})
+					all = append(all, g)
+				}
+				for _, g := range all {
 					g.leader()
 				}
-				terms := 0
 				before := processorTime(t)
 				time.Sleep(span) // the measured time itself
 				used := processorTime(t) - before
 				t.Logf("%d groups on 3 nodes: %.1f %% of a core", groups, 100*used.Seconds()/span.Seconds())
-				_ = terms
+				var stopped sync.WaitGroup
+				for _, g := range all {
+					stopped.Go(g.stop)
+				}
+				stopped.Wait()
 			})
 		}
 	}
-}
-
-// stock gives the group a NetworkTransport per replica.
-func (g *rigGroup) stock(n int, id uint64) {
-	for i := range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		trans := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-			Stream: stockLayer{ln}, MaxPool: 3, Timeout: 2 * time.Second, Logger: hclog.NewNullLogger(),
-		})
-		g.t.Cleanup(func() { _ = trans.Close() })
-		g.replicas = append(g.replicas, &rigReplica{id: raft.ServerID(fmt.Sprintf("n%d@%d", i, id)), trans: trans})
-	}
-}
-
-type stockLayer struct{ net.Listener }
-
-func (s stockLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout("tcp", string(addr), timeout)
 }
 
 func processorTime(t *testing.T) time.Duration {
@@ -83,5 +64,3 @@ func processorTime(t *testing.T) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
-
-var _ = strings.Contains

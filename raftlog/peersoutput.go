@@ -4,13 +4,19 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	// lazyDelay is how long a heartbeat or its answer waits for company. With 64
-	// groups on three nodes a write then carries a dozen of them.
-	lazyDelay = 20 * time.Millisecond
+	// beatDelay is how long the first heartbeat waits for those of other groups. A
+	// raft with a HeartbeatTimeout of 600 ms sends the next one 60 to 120 ms after
+	// the last was answered, so all groups of a node soon go in step: one write
+	// carries all of them, every 130 ms or so. That is a quarter of the time after
+	// which a leader steps down.
+	beatDelay = 60 * time.Millisecond
+	// answerDelay is how long the answer to a heartbeat waits for others.
+	answerDelay = 20 * time.Millisecond
 	// writeChunk is written under one deadline of writeTimeout, in bytes.
 	writeChunk   = 256 << 10
 	writeTimeout = 5 * time.Second
@@ -26,24 +32,45 @@ var errPeersClosed = errors.New("raftlog: the transport between nodes is closed"
 
 // An output is the writing half of a connection. Any goroutine adds frames;
 // one, the writer, writes all that has gathered in one go.
+//
+// What an idle group costs is raft's heartbeats and its messages that follow up
+// the log. The latter cannot wait: until they are answered, raft sends that
+// follower no new entries. Heartbeats can, and do so aside: taking them along
+// with the next urgent frame made a write of every few of them, and idle nodes a
+// third dearer (64 groups on three nodes: 16.8 instead of 12.9 % of a core).
 type output struct {
 	conn net.Conn
 	wake chan struct{} // has a token when there is something to write
 	done chan struct{} // closed by close
 	turn chan struct{} // has a token while a large frame waits to be written
 
+	chunks atomic.Int64 // full ones that were written
+
 	mu    sync.Mutex
-	buf   []byte
-	large bool        // buf has the large frame whose token is in turn
-	lazy  bool        // timer runs
-	timer *time.Timer // wakes the writer for what was lazy
-	err   error       // set by close
+	buf   []byte // what the writer takes next
+	large bool   // it has the large frame whose token is in turn
+	late  *time.Timer
+	soon  bool // late runs, for answers in buf that may wait
+	beat  *time.Timer
+	held  []byte // heartbeats; beat runs if there are any
+	err   error  // set by close
 }
+
+// urgency says how long a frame may wait for company.
+type urgency uint8
+
+const (
+	now  urgency = iota
+	soon         // answerDelay
+	held         // beatDelay, with others of its kind
+)
 
 func newOutput(conn net.Conn) *output {
 	o := &output{conn: conn, wake: make(chan struct{}, 1), done: make(chan struct{}), turn: make(chan struct{}, 1)}
-	o.timer = time.AfterFunc(time.Hour, o.signal)
-	o.timer.Stop()
+	o.late = time.AfterFunc(time.Hour, o.signal)
+	o.late.Stop()
+	o.beat = time.AfterFunc(time.Hour, o.release)
+	o.beat.Stop()
 	return o
 }
 
@@ -51,7 +78,7 @@ func newOutput(conn net.Conn) *output {
 type message struct {
 	kind peerKind
 	id   uint64
-	lazy bool // may wait for company
+	when urgency
 	// large: whoever sends it has put its token into turn. The writer, or a send
 	// that fails, takes it out.
 	large  bool
@@ -68,16 +95,34 @@ func (o *output) send(m message) error {
 		}
 		return o.err
 	}
+	if m.when == held {
+		if len(o.held) == 0 {
+			o.beat.Reset(beatDelay)
+		}
+		o.held = appendFrame(o.held, m.kind, m.id, m.encode)
+		return nil
+	}
 	o.buf = appendFrame(o.buf, m.kind, m.id, m.encode)
 	o.large = o.large || m.large
-	switch {
-	case !m.lazy:
+	if m.when == now {
 		o.signal()
-	case !o.lazy:
-		o.lazy = true
-		o.timer.Reset(lazyDelay)
+	} else if !o.soon {
+		o.soon = true
+		o.late.Reset(answerDelay)
 	}
 	return nil
+}
+
+// release lets the heartbeats go.
+func (o *output) release() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		return
+	}
+	o.buf = append(o.buf, o.held...)
+	o.held = o.held[:0]
+	o.signal()
 }
 
 func (o *output) signal() {
@@ -112,9 +157,9 @@ func (o *output) take(spare []byte) []byte {
 	defer o.mu.Unlock()
 	buf := o.buf
 	o.buf = spare
-	if o.lazy {
-		o.lazy = false
-		o.timer.Stop()
+	if o.soon {
+		o.soon = false
+		o.late.Stop()
 	}
 	if o.large {
 		o.large = false
@@ -133,7 +178,9 @@ func (o *output) write(b []byte) error {
 		if _, err := o.conn.Write(b[:n]); err != nil {
 			return err
 		}
-		b = b[n:]
+		if b = b[n:]; n == writeChunk {
+			o.chunks.Add(1)
+		}
 	}
 	return nil
 }
@@ -143,8 +190,9 @@ func (o *output) close(err error) {
 	o.mu.Lock()
 	if o.err == nil {
 		o.err = err
-		o.buf = nil
-		o.timer.Stop()
+		o.buf, o.held = nil, nil
+		o.late.Stop()
+		o.beat.Stop()
 		close(o.done)
 	}
 	o.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -28,8 +29,10 @@ type rigNode struct {
 	name  string
 	addr  string
 	peers *Peers
-	net   *rigNet
 	logs  *lines
+
+	mu    sync.Mutex
+	wires map[string]*rigWire // by the address they lead to
 }
 
 // newRig starts n nodes, n0 and so on. tune, if given, changes their configs.
@@ -43,7 +46,7 @@ func newRig(t testing.TB, n int, tune func(i int, c *PeerConfig)) *rig {
 		}
 		listeners = append(listeners, ln)
 		r.nodes = append(r.nodes, &rigNode{
-			name: fmt.Sprintf("n%d", i), addr: ln.Addr().String(), net: newRigNet(), logs: new(lines),
+			name: fmt.Sprintf("n%d", i), addr: ln.Addr().String(), logs: new(lines), wires: make(map[string]*rigWire),
 		})
 	}
 	for i, node := range r.nodes {
@@ -56,7 +59,7 @@ func newRig(t testing.TB, n int, tune func(i int, c *PeerConfig)) *rig {
 			Serve: func(_ context.Context, h PeerHello, body []byte) ([]byte, error) {
 				return fmt.Appendf(nil, "%s hears %s from %s", node.name, body, h.Node), nil
 			},
-			Dial: node.net.dial,
+			Dial: node.dial,
 			Log:  slog.New(slog.NewTextHandler(node.logs, nil)),
 		}
 		if tune != nil {
@@ -77,6 +80,23 @@ func (r *rig) close() {
 			r.t.Errorf("close %s: %v", n.name, err)
 		}
 	}
+	eventually(r.t, "no goroutine of a transport left", func() bool { return peerGoroutines() == "" })
+}
+
+// peerGoroutines are the stacks of goroutines in which a transport is at work.
+func peerGoroutines() string {
+	all := make([]byte, 4<<20)
+	all = all[:runtime.Stack(all, true)]
+	var left []string
+	for stack := range strings.SplitSeq(string(all), "\n\n") {
+		for _, part := range []string{"Peers", "link", "stream", "output", "inbound", "PeerTransport"} {
+			if strings.Contains(stack, "raftlog.(*"+part+").") && !strings.Contains(stack, "peerGoroutines") {
+				left = append(left, stack)
+				break
+			}
+		}
+	}
+	return strings.Join(left, "\n\n")
 }
 
 func (r *rig) addr(node string) string {
@@ -112,37 +132,33 @@ func (l *lines) with(words ...string) (found []string) {
 	return found
 }
 
-// A rigNet is what a node dials through. While it is cut, nothing passes in
-// either direction and nobody is told.
-type rigNet struct {
+// A rigWire is the network from one node to another. While it is cut, nothing
+// passes in either direction and nobody is told.
+type rigWire struct {
 	mu     sync.Mutex
 	healed chan struct{} // closed while the network works
 	dials  int
+	breaks int // if positive: the next connection that has written as much breaks
+	broke  int // how often one did
 }
 
-func newRigNet() *rigNet {
-	n := &rigNet{healed: make(chan struct{})}
-	close(n.healed)
-	return n
+func (w *rigWire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.healed = make(chan struct{})
 }
 
-func (n *rigNet) cut() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.healed = make(chan struct{})
-}
-
-func (n *rigNet) heal() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	close(n.healed)
+func (w *rigWire) heal() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.healed)
 }
 
 // pass waits while the network is cut.
-func (n *rigNet) pass(giveUp <-chan struct{}) error {
-	n.mu.Lock()
-	healed := n.healed
-	n.mu.Unlock()
+func (w *rigWire) pass(giveUp <-chan struct{}) error {
+	w.mu.Lock()
+	healed := w.healed
+	w.mu.Unlock()
 	select {
 	case <-healed:
 		return nil
@@ -151,11 +167,71 @@ func (n *rigNet) pass(giveUp <-chan struct{}) error {
 	}
 }
 
-func (n *rigNet) dial(ctx context.Context, addr string) (net.Conn, error) {
+// breakAt has the next connection that writes n bytes break then.
+func (w *rigWire) breakAt(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.breaks = n
+}
+
+func (w *rigWire) broken() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.broke
+}
+
+func (w *rigWire) breaksNow(written int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.breaks == 0 || written < w.breaks {
+		return false
+	}
+	w.breaks = 0
+	w.broke++
+	return true
+}
+
+// wire is the network from a node to an address.
+func (n *rigNode) wire(addr string) *rigWire {
 	n.mu.Lock()
-	n.dials++
-	n.mu.Unlock()
-	if err := n.pass(ctx.Done()); err != nil {
+	defer n.mu.Unlock()
+	w := n.wires[addr]
+	if w == nil {
+		w = &rigWire{healed: make(chan struct{})}
+		close(w.healed)
+		n.wires[addr] = w
+	}
+	return w
+}
+
+// between are the wires from and to a node.
+func (r *rig) between(node *rigNode) (all []*rigWire) {
+	for _, n := range r.nodes {
+		if n != node {
+			all = append(all, n.wire(node.addr), node.wire(n.addr))
+		}
+	}
+	return all
+}
+
+func (r *rig) isolate(node *rigNode) {
+	for _, w := range r.between(node) {
+		w.cut()
+	}
+}
+
+func (r *rig) heal(node *rigNode) {
+	for _, w := range r.between(node) {
+		w.heal()
+	}
+}
+
+func (n *rigNode) dial(ctx context.Context, addr string) (net.Conn, error) {
+	w := n.wire(addr)
+	w.mu.Lock()
+	w.dials++
+	w.mu.Unlock()
+	if err := w.pass(ctx.Done()); err != nil {
 		return nil, err
 	}
 	var d net.Dialer
@@ -163,27 +239,32 @@ func (n *rigNet) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &rigConn{Conn: c, net: n, closed: make(chan struct{})}, nil
+	return &rigConn{Conn: c, wire: w, closed: make(chan struct{})}, nil
 }
 
 type rigConn struct {
 	net.Conn
-	net    *rigNet
-	once   sync.Once
-	closed chan struct{}
+	wire    *rigWire
+	written int // the writer's
+	once    sync.Once
+	closed  chan struct{}
 }
 
 func (c *rigConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if cut := c.net.pass(c.closed); cut != nil {
+	if cut := c.wire.pass(c.closed); cut != nil {
 		return 0, cut
 	}
 	return n, err
 }
 
 func (c *rigConn) Write(b []byte) (int, error) {
-	if err := c.net.pass(c.closed); err != nil {
+	if err := c.wire.pass(c.closed); err != nil {
 		return 0, err
+	}
+	if c.written += len(b); c.wire.breaksNow(c.written) {
+		_ = c.Close() // what it says does not matter
+		return 0, errors.New("the connection breaks")
 	}
 	return c.Conn.Write(b)
 }
@@ -197,6 +278,8 @@ func (c *rigConn) Close() error {
 type rigGroup struct {
 	t        testing.TB
 	replicas []*rigReplica
+	disk     time.Duration // how long a log takes to store
+	once     sync.Once
 }
 
 type rigReplica struct {
@@ -214,10 +297,7 @@ type rigReplica struct {
 func (r *rig) group(id uint64, tune func(*raft.Config)) *rigGroup {
 	r.t.Helper()
 	g := &rigGroup{t: r.t}
-	for i, n := range r.nodes {
-		rep := fmt.Sprintf("%s@%d", n.name, 10*id+uint64(i))
-		g.replicas = append(g.replicas, &rigReplica{node: n, id: raft.ServerID(rep), trans: n.peers.Transport(id, rep)})
-	}
+	g.ours(r, id)
 	g.start(tune)
 	return g
 }
@@ -229,12 +309,12 @@ func (g *rigGroup) start(tune func(*raft.Config)) {
 		servers.Servers = append(servers.Servers, raft.Server{ID: rep.id, Address: rep.trans.LocalAddr()})
 	}
 	for _, rep := range g.replicas {
-		rep.start(g.t, servers, tune)
+		rep.start(g.t, servers, g.disk, tune)
 	}
 	g.t.Cleanup(g.stop)
 }
 
-func (rep *rigReplica) start(t testing.TB, servers raft.Configuration, tune func(*raft.Config)) {
+func (rep *rigReplica) start(t testing.TB, servers raft.Configuration, disk time.Duration, tune func(*raft.Config)) {
 	t.Helper()
 	rep.fsm, rep.snaps, rep.logs = new(rigFSM), raft.NewInmemSnapshotStore(), raft.NewInmemStore()
 	conf := raft.DefaultConfig()
@@ -253,12 +333,14 @@ func (rep *rigReplica) start(t testing.TB, servers raft.Configuration, tune func
 		}
 	}
 	var err error
-	if rep.raft, err = raft.NewRaft(conf, rep.fsm, rep.logs, rep.logs, rep.snaps, rep.trans); err != nil {
+	if rep.raft, err = raft.NewRaft(conf, rep.fsm, slowLog{rep.logs, disk}, rep.logs, rep.snaps, rep.trans); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (g *rigGroup) stop() {
+func (g *rigGroup) stop() { g.once.Do(g.shutdown) }
+
+func (g *rigGroup) shutdown() {
 	var all sync.WaitGroup
 	for _, rep := range g.replicas {
 		all.Go(func() {
@@ -307,11 +389,10 @@ func (g *rigGroup) settle() {
 
 // A rigFSM sums up what it is given, and has a snapshot of any size.
 type rigFSM struct {
-	mu   sync.Mutex
-	n    int
-	sum  uint64
-	pad  int // bytes that a snapshot has on top
-	took chan struct{}
+	mu  sync.Mutex
+	n   int
+	sum uint64
+	pad int // bytes that a snapshot has on top
 }
 
 type rigState struct {

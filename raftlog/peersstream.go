@@ -35,8 +35,10 @@ type stream struct {
 	waiters *sync.Pool // of *waiter
 	done    chan struct{}
 
-	heard  time.Duration // the sweeper's: as of its last look
-	silent int           // the sweeper's: looks since something was heard
+	// The sweeper's, as of its last look.
+	heard  time.Duration
+	chunks int64
+	silent int // looks since something was heard, or much was written
 
 	mu      sync.Mutex
 	last    uint64             // request id
@@ -83,7 +85,7 @@ func (s *stream) read() error {
 // A question is a request and how it is to be treated.
 type question struct {
 	kind    peerKind
-	lazy    bool
+	when    urgency
 	size    int           // of the body in bytes, roughly
 	timeout time.Duration // for the answer
 	encode  func([]byte) []byte
@@ -97,7 +99,7 @@ func (s *stream) ask(q question, giveUp <-chan struct{}) ([]byte, error) {
 		return nil, err
 	}
 	defer s.waiters.Put(w) // its channel is empty by then
-	m := message{kind: q.kind, id: id, lazy: q.lazy, large: q.size >= largeFrame, encode: q.encode}
+	m := message{kind: q.kind, id: id, when: q.when, large: q.size >= largeFrame, encode: q.encode}
 	if m.large {
 		select {
 		case s.out.turn <- struct{}{}:
@@ -172,10 +174,13 @@ func (s *stream) fail(err error) {
 	}
 }
 
-// sweep is called at intervals of sweepEvery, by one goroutine.
+// sweep is called at intervals of sweepEvery, by one goroutine. A ping may have
+// to wait behind megabytes on a slow network: while those are written, chunk by
+// chunk, silence does not count. Small frames prove nothing, since the system
+// takes them for a dead node, too.
 func (s *stream) sweep() {
-	if heard := s.in.heard(); heard != s.heard {
-		s.heard, s.silent = heard, 0
+	if heard, chunks := s.in.heard(), s.out.chunks.Load(); heard != s.heard || chunks != s.chunks {
+		s.heard, s.chunks, s.silent = heard, chunks, 0
 	} else {
 		s.silent++
 	}

@@ -31,7 +31,7 @@ type incoming struct {
 	size   int           // of its body in bytes
 	at     time.Duration // when it came
 	from   sender
-	lazy   bool      // the answer may wait for company
+	when   urgency   // of the answer
 	stream io.Reader // of a snapshot
 }
 
