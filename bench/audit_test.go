@@ -16,7 +16,7 @@ import (
 func desk(t *testing.T, seats int) *stage {
 	t.Helper()
 	n, err := server.Start(t.Context(), server.Config{
-		Data: t.TempDir(), Listen: "127.0.0.1:0", HTTP: server.Off, Admin: server.Off,
+		Data: t.TempDir(), Listen: "127.0.0.1:0", HTTP: server.Off, Admin: server.Off, Peer: "127.0.0.1:0",
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

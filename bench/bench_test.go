@@ -18,7 +18,7 @@ import (
 func startNode(t *testing.T) *server.Node {
 	t.Helper()
 	n, err := server.Start(t.Context(), server.Config{
-		Data: t.TempDir(), Listen: "127.0.0.1:0", HTTP: server.Off, Admin: "127.0.0.1:0",
+		Data: t.TempDir(), Listen: "127.0.0.1:0", HTTP: server.Off, Admin: "127.0.0.1:0", Peer: "127.0.0.1:0",
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

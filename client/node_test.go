@@ -40,6 +40,7 @@ func nodeConfig(dir, listen string) server.Config {
 		Listen: listen,
 		HTTP:   server.Off,
 		Admin:  server.Off,
+		Peer:   "127.0.0.1:0",
 		Log:    slog.New(slog.DiscardHandler),
 	}
 }

@@ -351,7 +351,8 @@ func (q *request) rotateSigning() *problem {
 		return p
 	}
 	op.ID = id.id
-	if _, p := q.operate(wire.KindAddSigningKey, op.Append(nil)); p != nil {
+	// Repeated with the same key, it comes with another secret: the first one counts.
+	if _, p := q.operate(wire.KindAddSigningKey, op.Append(nil)); p != nil && p.code != wire.StatusIDReused.String() {
 		return p
 	}
 	return q.signingKeys()

@@ -40,6 +40,7 @@ func newSite(t *testing.T, edit func(*Config)) *site {
 		Listen: Off,
 		HTTP:   "127.0.0.1:0",
 		Admin:  "127.0.0.1:0",
+		Peer:   "127.0.0.1:0",
 		Shards: 2,
 		Log:    slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}

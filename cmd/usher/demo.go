@@ -56,6 +56,7 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		defer os.RemoveAll(dir)
 		c.Data = dir
 	}
+	c.Peer = "127.0.0.1:0"
 	c.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	return runDemo(ctx, c, o, once, stdout)
 }

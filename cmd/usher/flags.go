@@ -31,6 +31,9 @@ func parse(f *flag.FlagSet, args []string, about string, stdout io.Writer) error
 		if err := f.Set(fl.Name, value); err != nil {
 			bad = usageError{fmt.Sprintf("%s=%q: %v", envName(fl.Name), value, err)}
 		}
+		if l, ok := fl.Value.(*listFlag); ok {
+			l.said = false
+		}
 	})
 	err := f.Parse(args)
 	switch {
@@ -41,6 +44,29 @@ func parse(f *flag.FlagSet, args []string, about string, stdout io.Writer) error
 		return usageError{fmt.Sprintf("%v: `usher %s -h` explains the flags", err, f.Name())}
 	}
 	return bad
+}
+
+// A listFlag is a flag that may be given several times, with several values each,
+// between commas. The first time replaces the values that it had.
+type listFlag struct {
+	values []string
+	said   bool
+}
+
+func (l *listFlag) String() string { return strings.Join(l.values, ",") }
+
+// Set takes one more occurrence of the flag.
+func (l *listFlag) Set(text string) error {
+	if !l.said {
+		l.values, l.said = nil, true
+	}
+	for v := range strings.SplitSeq(text, ",") {
+		if v = strings.TrimSpace(v); v == "" {
+			return errors.New("a value is empty")
+		}
+		l.values = append(l.values, v)
+	}
+	return nil
 }
 
 // noArguments refuses what is left after the flags.

@@ -37,7 +37,7 @@ func startNode(ctx context.Context, parent string) (*ownNode, error) {
 	}
 	n := &ownNode{dir: dir}
 	n.cmd = exec.CommandContext(ctx, self, "serve", "--data", filepath.Join(dir, "data"),
-		"--listen", "127.0.0.1:0", "--http", "off", "--admin", "127.0.0.1:0")
+		"--listen", "127.0.0.1:0", "--http", "off", "--admin", "127.0.0.1:0", "--peer", "127.0.0.1:0")
 	n.cmd.Env = withoutUsher(os.Environ())
 	n.cmd.Stderr = os.Stderr
 	n.cmd.Cancel = func() error { return n.cmd.Process.Signal(syscall.SIGTERM) }

@@ -24,6 +24,30 @@ To be reached from other machines it wants TLS and an API key:
   openssl rand -hex 32 > operator.key
   usher serve --listen :7700 --http :8080 \
       --tls-cert cert.pem --tls-key key.pem --operator-key-file operator.key
+
+The first node makes a cluster, the others join it, at the --peer address of any
+node that is up. A node that has data goes on with the cluster that it is in,
+whatever --join says, so its command stays the same for ever. Three on one
+machine, each in a terminal:
+
+  usher serve --node n1 --data n1
+  usher serve --node n2 --data n2 --join 127.0.0.1:7701 --peer 127.0.0.1:7711 \
+      --listen 127.0.0.1:7710 --http 127.0.0.1:8081 --admin 127.0.0.1:9091
+  usher serve --node n3 --data n3 --join 127.0.0.1:7701 --peer 127.0.0.1:7721 \
+      --listen 127.0.0.1:7720 --http 127.0.0.1:8082 --admin 127.0.0.1:9092
+
+Three machines, with certificates of the cluster's own authority between them:
+
+  usher admin certs --dir certs --node n1 --node n2 --node n3
+  usher serve --node n1 --peer :7701 --advertise host1.example --bootstrap \
+      --peer-ca ca.pem --peer-cert n1.pem --peer-key n1-key.pem
+  usher serve --node n2 --peer :7701 --advertise host2.example --join host1.example:7701 \
+      --peer-ca ca.pem --peer-cert n2.pem --peer-key n2-key.pem
+  usher serve --node n3 --peer :7701 --advertise host3.example --join host1.example:7701 \
+      --peer-ca ca.pem --peer-cert n3.pem --peer-key n3-key.pem
+
+and on each of them --listen, --http and --tls-cert as above, for clients.
+docs/operations.md has the rest.
 `
 
 const (
@@ -41,14 +65,24 @@ const (
 // serve runs a node until ctx ends.
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c server.Config
-	var verbose bool
+	var join listFlag
+	var bootstrap, verbose bool
 	f := newFlags("serve")
 	f.StringVar(&c.Data, "data", "usher-data", "`directory` of the node's stores")
 	f.StringVar(&c.Node, "node", "n1", "`name` of the node, for ever")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:7700", "`address` of the binary protocol, which the Go client speaks; \"off\" for none")
 	f.StringVar(&c.HTTP, "http", "127.0.0.1:8080", "`address` of the HTTP API; \"off\" for none")
 	f.StringVar(&c.Admin, "admin", "127.0.0.1:9090", "`address` of health, metrics and administration; \"off\" for none")
+	f.StringVar(&c.Peer, "peer", "127.0.0.1:7701", "`address` for the other nodes of the cluster")
+	f.StringVar(&c.Advertise, "advertise", "", "`host` by which others reach this node, where its addresses have none (the machine's name if not given)")
+	f.Var(&join, "join", "--peer `addresses` of nodes whose cluster to enter with an empty data directory, between commas; one of them must be up")
+	f.BoolVar(&bootstrap, "bootstrap", false, "make a cluster if the data directory is empty, which is what a node without --join does")
 	f.IntVar(&c.Shards, "shards", 0, "`number` of shards of a new cluster (4 if not given)")
+	f.IntVar(&c.Replicas, "replicas", 0, "`number` of nodes that each shard of a new cluster is to be on, once there are so many (3 if not given)")
+	f.StringVar(&c.PeerCA, "peer-ca", "", "PEM `file` with the cluster's own authority (usher admin certs makes it)")
+	f.StringVar(&c.PeerCert, "peer-cert", "", "PEM `file` with this node's certificate for other nodes")
+	f.StringVar(&c.PeerKey, "peer-key", "", "PEM `file` with that certificate's private key")
+	f.DurationVar(&c.ElectionTimeout, "election-timeout", 0, "`time` without a sign of its leader after which a group elects another, the same on all nodes (600ms if not given)")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM `file` with the certificate of all listeners")
 	f.StringVar(&c.TLSKey, "tls-key", "", "PEM `file` with the certificate's private key")
 	f.StringVar(&c.OperatorKeyFile, "operator-key-file", "", "`file` with an API key that may operate, stored if the cluster has no keys yet")
@@ -67,6 +101,10 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := noArguments(f); err != nil {
 		return err
 	}
+	if bootstrap && len(join.values) > 0 {
+		return usageError{"--bootstrap makes a cluster and --join enters one: give one of them"}
+	}
+	c.Join = join.values
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
@@ -89,8 +127,8 @@ func serveNode(ctx context.Context, c server.Config, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "usher serves after %v: binary protocol on %s, HTTP on %s, admin on %s, data in %s\n",
-		time.Since(began).Round(time.Millisecond), orOff(node.Addr()), orOff(node.HTTPAddr()), orOff(node.AdminAddr()), c.Data)
+	fmt.Fprintf(stdout, "usher serves after %v: binary protocol on %s, HTTP on %s, admin on %s, peers on %s, data in %s\n",
+		time.Since(began).Round(time.Millisecond), orOff(node.Addr()), orOff(node.HTTPAddr()), orOff(node.AdminAddr()), node.PeerAddr(), c.Data)
 	<-ctx.Done()
 	fmt.Fprintln(stdout, "usher stops: no new requests; finishing those under way")
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)

@@ -70,6 +70,7 @@ func Command(t testing.TB, args ...string) *exec.Cmd {
 // A Node is a running usher. It belongs to one test goroutine.
 type Node struct {
 	Addr, HTTP, Admin string
+	Peer              string        // for other nodes' --join
 	Begun             time.Time     // when the process was started
 	Started           time.Duration // from then to ready
 
@@ -82,16 +83,16 @@ type Node struct {
 // A Place is where a node lives: its data directory and its ports, the same for
 // every process that runs there.
 type Place struct {
-	Dir               string
-	addr, http, admin string
-	args              []string
+	Dir                     string
+	addr, http, admin, peer string
+	args                    []string
 }
 
 // NewPlace makes a directory for a node and finds free ports for it. args are
 // further flags of serve.
 func NewPlace(t testing.TB, args ...string) *Place {
 	t.Helper()
-	return &Place{Dir: t.TempDir(), addr: freePort(t), http: freePort(t), admin: freePort(t), args: args}
+	return &Place{Dir: t.TempDir(), addr: freePort(t), http: freePort(t), admin: freePort(t), peer: freePort(t), args: args}
 }
 
 func freePort(t testing.TB) string {
@@ -114,8 +115,8 @@ func (p *Place) Start(t testing.TB) *Node {
 // itself by the one it is given.
 func (p *Place) StartUnder(t testing.TB, command ...string) *Node {
 	t.Helper()
-	n := &Node{Addr: p.addr, HTTP: "http://" + p.http, Admin: "http://" + p.admin, t: t, ended: make(chan struct{}), output: new(bytes.Buffer)}
-	args := append(command, Binary(t), "serve", "--data", p.Dir, "--listen", p.addr, "--http", p.http, "--admin", p.admin)
+	n := &Node{Addr: p.addr, HTTP: "http://" + p.http, Admin: "http://" + p.admin, Peer: p.peer, t: t, ended: make(chan struct{}), output: new(bytes.Buffer)}
+	args := append(command, Binary(t), "serve", "--data", p.Dir, "--listen", p.addr, "--http", p.http, "--admin", p.admin, "--peer", p.peer)
 	args = append(args, p.args...)
 	n.cmd = exec.Command(args[0], args[1:]...)
 	n.cmd.Stdout, n.cmd.Stderr = n.output, n.output
