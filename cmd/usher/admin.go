@@ -38,7 +38,7 @@ func adminActions() []adminAction {
 	}
 	certs := func(a *adminCall, f *flag.FlagSet) { a.forCerts.register(f) }
 	return []adminAction{
-		{name: "cluster", summary: "show the nodes, the groups with their members, and events that move", run: (*adminCall).cluster},
+		{name: "cluster", summary: "show the nodes, the groups with their members, and events that move; with --wait, when all is up and settled", run: (*adminCall).cluster},
 		{name: "add-shards", args: []string{"[N]"}, summary: "make N more shards (1 if not given)", run: (*adminCall).addShards},
 		{name: "drain-node", args: []string{"NAME"}, summary: "have a node's replicas go elsewhere", run: (*adminCall).drainNode},
 		{name: "undrain-node", args: []string{"NAME"}, summary: "let a node take replicas again", run: (*adminCall).undrainNode},
@@ -126,7 +126,7 @@ func (a *adminCall) register(f *flag.FlagSet) {
 	a.admins.values = []string{"http://127.0.0.1:9090"}
 	f.Var(&a.admins, "admin-url", "`URLs` of nodes' admin listeners, between commas or one by one: the first that answers is asked")
 	f.BoolVar(&a.asJSON, "json", false, "print JSON")
-	f.BoolVar(&a.wait, "wait", false, "end when the change is there, not when it is decided")
+	f.BoolVar(&a.wait, "wait", false, "end when the change is there, not already when it is decided")
 	f.DurationVar(&a.timeout, "timeout", 30*time.Second, "`time` that the action may take")
 }
 

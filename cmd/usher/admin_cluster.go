@@ -95,6 +95,9 @@ func (c *clusterView) group(id uint32) *groupView {
 }
 
 func (a *adminCall) cluster(ctx context.Context) error {
+	if err := a.await(ctx, atRest); err != nil {
+		return err
+	}
 	c, answer, err := a.look(ctx)
 	if err != nil {
 		return err

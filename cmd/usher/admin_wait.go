@@ -15,6 +15,9 @@ const (
 	// moveDoubt is how long an event must be neither moving nor in its new shard
 	// until its move counts as cancelled: the nodes that are asked may be behind.
 	moveDoubt = 3 * time.Second
+	// behindEntries is how many entries a replica may lag and still count as one that
+	// could take over at once. Under load all of them lag a little.
+	behindEntries = 512
 )
 
 // A goal is what a change is to bring about. Of a cluster as a node sees it, it
@@ -39,7 +42,7 @@ func (a *adminCall) await(ctx context.Context, g goal) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("decided, but not there yet: %s; the cluster goes on without waiting: %w", missing, ctx.Err())
+			return fmt.Errorf("not there yet: %s: %w", missing, ctx.Err())
 		}
 	}
 }
@@ -186,6 +189,24 @@ func allSettled(changes []placed) goal {
 		}
 		return "", nil
 	}
+}
+
+// atRest is that another node could be stopped now: all are up, and all replicas are
+// where they are to be and have caught up.
+func atRest(c *clusterView) (string, error) {
+	for _, n := range c.Nodes {
+		if !n.Up {
+			return fmt.Sprintf("node %s is down", n.Name), nil
+		}
+	}
+	for _, g := range c.Groups {
+		for _, m := range g.Members {
+			if m.Lag > behindEntries {
+				return fmt.Sprintf("the replica of group %d on %s is %d entries behind", g.Group, m.Node, m.Lag), nil
+			}
+		}
+	}
+	return allSettled(nil)(c)
 }
 
 // eventIn is that an event has come to a shard by the move with that number. Which

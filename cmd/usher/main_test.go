@@ -36,6 +36,12 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"serve", "--tls-cert", "cert.pem"}, "both"},
 		{[]string{"serve", "--tls-cert", "no.pem", "--tls-key", "no.pem"}, "no.pem"},
 		{[]string{"serve", "--node", strings.Repeat("x", 65)}, "at most 64"},
+		{[]string{"serve", "--bootstrap", "--join", "127.0.0.1:1"}, "one of them"},
+		{[]string{"serve", "--join", "127.0.0.1:1", "--shards", "2"}, "when a cluster is made"},
+		{[]string{"serve", "--replicas", "8"}, "1 to 7"},
+		{[]string{"serve", "--peer", "7701"}, "want host:port"},
+		{[]string{"serve", "--peer", ":0"}, "--peer-ca"},
+		{[]string{"serve", "--peer-cert", "n1.pem"}, "admin certs"},
 	} {
 		stdout, stderr, code := invoke(t, c.args...)
 		if code != exitUsage || stdout != "" || !strings.Contains(stderr, c.want) {
@@ -66,7 +72,7 @@ func TestHelp(t *testing.T) {
 		if code != exitDone || stderr != "" {
 			t.Errorf("%v: exit %d, stderr %q", args, code, stderr)
 		}
-		for _, want := range []string{"--data DIRECTORY", "default usher-data", "--insecure", "USHER_", "openssl"} {
+		for _, want := range []string{"--data DIRECTORY", "default usher-data", "--insecure", "USHER_", "openssl", "--join 127.0.0.1:7701", "--peer-cert FILE"} {
 			if !strings.Contains(stdout, want) {
 				t.Errorf("%v does not say %q", args, want)
 			}
@@ -110,6 +116,26 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// TestListFlag proves that values add up, and that those given later take the place
+// of the default and of the environment's.
+func TestListFlag(t *testing.T) {
+	t.Setenv("USHER_JOIN", "a,b")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "a,b"},
+		{[]string{"--join", "c, d", "--join", "e"}, "c,d,e"},
+	} {
+		l := listFlag{values: []string{"default"}}
+		f := newFlags("test")
+		f.Var(&l, "join", "")
+		if err := parse(f, c.args, "", nil); err != nil || l.String() != c.want {
+			t.Errorf("%v: %v, %v; want %s", c.args, l.values, err, c.want)
+		}
+	}
+}
+
 // lineWriter hands each line that is written to a channel.
 type lineWriter struct{ lines chan string }
 
@@ -128,11 +154,11 @@ func TestServe(t *testing.T) {
 		out := lineWriter{make(chan string, 4)}
 		done := make(chan error, 1)
 		go func() {
-			done <- run(ctx, []string{"serve", "--data", dir, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "off"}, out, &bytes.Buffer{})
+			done <- run(ctx, []string{"serve", "--data", dir, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "off", "--peer", "127.0.0.1:0", "--bootstrap"}, out, &bytes.Buffer{})
 		}()
 		select {
 		case line := <-out.lines:
-			if !strings.Contains(line, "usher serves") || !strings.Contains(line, "binary protocol on 127.0.0.1:") || !strings.Contains(line, "admin on off") {
+			if !strings.Contains(line, "usher serves") || !strings.Contains(line, "binary protocol on 127.0.0.1:") || !strings.Contains(line, "admin on off") || !strings.Contains(line, "peers on 127.0.0.1:") {
 				t.Errorf("the node says %q", line)
 			}
 		case err := <-done:

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/usher-seats/usher/internal/proc"
-	"github.com/usher-seats/usher/server"
 )
 
 func TestMain(m *testing.M) { proc.Main(m) }
@@ -59,52 +55,20 @@ func TestToolsWrongUsage(t *testing.T) {
 		{[]string{"admin"}, "usher admin -h"},
 		{[]string{"admin", "dance"}, `"dance"`},
 		{[]string{"admin", "event"}, "usher admin event KEY"},
+		{[]string{"admin", "event", "a", "b"}, "usher admin event KEY"},
 		{[]string{"admin", "add-key", "web", "boss"}, "read, sell or operate"},
+		{[]string{"admin", "add-shards", "0"}, "from 1"},
+		{[]string{"admin", "add-shards", "1", "2"}, "usher admin add-shards [N]"},
+		{[]string{"admin", "move-event", "gala", "two"}, `"two" is no shard`},
+		{[]string{"admin", "transfer", "0", "n1"}, `"0" is no shard`},
+		{[]string{"admin", "place", "x", "n1"}, `"x" is no shard`},
+		{[]string{"admin", "drain-node", "n1", "--force"}, "-force"},
+		{[]string{"admin", "cluster", "--admin-url", ","}, "empty"},
+		{[]string{"admin", "cluster", "--admin-url", ":"}, "--admin-url :"},
 	} {
 		stdout, stderr, code := invoke(t, c.args...)
 		if code != exitUsage || stdout != "" || !strings.Contains(stderr, c.want) {
 			t.Errorf("%v: exit %d, stdout %q, stderr %q; want exit 2 and %q", c.args, code, stdout, stderr, c.want)
 		}
 	}
-}
-
-// TestAdmin looks after a node: an event from a file, and an API key that is
-// wanted from then on.
-func TestAdmin(t *testing.T) {
-	node, err := server.Start(t.Context(), server.Config{
-		Data: t.TempDir(), Listen: "127.0.0.1:0", HTTP: server.Off, Admin: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := node.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	var key []string
-	admin := func(want string, args ...string) string {
-		t.Helper()
-		args = append(append([]string{"admin"}, args...), "--addr", node.Addr(), "--admin-url", "http://"+node.AdminAddr())
-		stdout, stderr, code := invoke(t, append(args, key...)...)
-		if code != exitDone || !strings.Contains(stdout, want) {
-			t.Errorf("%v: exit %d, %s%s; want %q", args, code, stdout, stderr, want)
-		}
-		return stdout
-	}
-	file := filepath.Join(t.TempDir(), "gala.json")
-	manifest := `{"key":"gala","sections":[{"name":"A","category":"stalls","rows":[{"name":"1","seats":10}]}],"areas":[{"name":"Floor","category":"standing","capacity":5}]}`
-	if err := os.WriteFile(file, []byte(manifest), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	admin("event gala has 15 places", "create-event", file)
-	admin("gala", "events")
-	admin("section A", "event", "gala")
-	admin("directory", "cluster")
-	secret := strings.TrimSpace(admin("", "add-key", "boss", "operate"))
-	key = []string{"--key", secret}
-	admin("boss", "keys")
-	admin("", "delete-event", "gala")
-	admin("[]", "events", "--json")
-	admin("", "drop-key", "boss")
 }
