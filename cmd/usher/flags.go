@@ -91,7 +91,7 @@ func printHelp(w io.Writer, f *flag.FlagSet, about string) {
 		}
 		fmt.Fprintf(w, "  --%s%s\n", fl.Name, value)
 		fmt.Fprintf(w, "        %s\n", strings.ReplaceAll(text, "\n", "\n        "))
-		if fl.DefValue != "" && fl.DefValue != "0" && fl.DefValue != "false" {
+		if fl.DefValue != "" && fl.DefValue != "0" && fl.DefValue != "0s" && fl.DefValue != "false" {
 			fmt.Fprintf(w, "        default %s\n", fl.DefValue)
 		}
 	})
