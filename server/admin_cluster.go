@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"crypto/rand"
 	"fmt"
 	"net/http"
@@ -369,13 +368,4 @@ func (q *request) signingKeys() *problem {
 		out.Keys = append(out.Keys, j)
 	}
 	return q.reply(http.StatusOK, out)
-}
-
-// whoami is the actor of a request, for the audit log: the API key's name, or that
-// nobody was asked for one.
-func whoami(ctx context.Context, name string) context.Context {
-	if name == "" {
-		name = "local"
-	}
-	return withActor(ctx, name)
 }

@@ -96,8 +96,8 @@ func (n *Node) makeCluster(ctx context.Context) error {
 		return fmt.Errorf("wait for the directory: %w", err)
 	}
 	if have := n.table().Shards(); have > 0 {
-		if n.cfg.Shards != 0 && n.cfg.Shards != have {
-			return &ConfigError{fmt.Errorf("the cluster in %s has %d shards, not %d: --shards counts only when a cluster is made", n.cfg.Data, have, n.cfg.Shards)}
+		if n.cfg.Shards > have {
+			return &ConfigError{fmt.Errorf("the cluster in %s has %d shards, not %d: --shards counts only when a cluster is made, `usher admin add-shards` makes more", n.cfg.Data, have, n.cfg.Shards)}
 		}
 		return nil
 	}
@@ -207,6 +207,9 @@ func (n *Node) askToJoin(ctx context.Context, addr string, call []byte) (*joinAn
 func (n *Node) serveJoin(ctx context.Context, from raftlog.PeerHello, c *joinCall) (*joinAnswer, error) {
 	if from.Cluster == ([16]byte{}) && (from.Node != c.Name || from.Incarnation != c.Incarnation) {
 		return nil, errors.New("a node can join for itself only")
+	}
+	if from.Cluster != ([16]byte{}) && from.Node == c.Name && n.table().Node(c.Name) == nil {
+		return &joinAnswer{Status: wire.StatusExists, Text: "node " + c.Name + " was removed from the cluster: it does not come back with the data it has"}, nil
 	}
 	g := n.local(0)
 	if g == nil {

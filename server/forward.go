@@ -107,6 +107,9 @@ func (n *Node) signed(ctx context.Context, r wire.Record) wire.Record {
 }
 
 func signedBy(name string, r wire.Record) wire.Record {
+	if name == "" {
+		name = "local" // nobody was asked for a key
+	}
 	by := wire.By{Name: []byte(name), Wall: time.Now().UnixMilli(), Record: r.Append(nil)}
 	return wire.Record{Kind: wire.KindBy, Flags: r.Flags, Body: by.Append(nil)}
 }

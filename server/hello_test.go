@@ -223,7 +223,7 @@ func TestTLS(t *testing.T) {
 // TestOperatorKeyFile proves that a key that could be guessed is refused, and
 // that the file counts only as long as there are no keys.
 func TestOperatorKeyFile(t *testing.T) {
-	short := Config{Data: t.TempDir(), Listen: Off, HTTP: Off, Admin: Off, OperatorKeyFile: writeFile(t, "short", []byte("secret"))}
+	short := Config{Data: t.TempDir(), Listen: Off, HTTP: Off, Admin: Off, Peer: "127.0.0.1:0", OperatorKeyFile: writeFile(t, "short", []byte("secret"))}
 	if n, err := Start(t.Context(), short); err == nil {
 		closeNode(t, n)
 		t.Error("a key of six bytes was accepted")

@@ -87,7 +87,7 @@ func (q *request) run(rt *route) *problem {
 	if p != nil {
 		return p
 	}
-	who := whoami(context.Background(), q.n.table().KeyName(sha256.Sum256(apiKey(&q.ctx.Request.Header))))
+	who := withActor(context.Background(), q.n.table().KeyName(sha256.Sum256(apiKey(&q.ctx.Request.Header))))
 	ctx, cancel := context.WithTimeout(who, budget)
 	defer cancel()
 	q.budget = ctx
@@ -376,9 +376,10 @@ func fieldsOf(t reflect.Type) []string {
 	return names
 }
 
-// sentence makes one of an error's text.
+// sentence makes one of an error's text. A word with digits is a name.
 func sentence(s string) string {
-	if s != "" && s[0] >= 'a' && s[0] <= 'z' {
+	first, _, _ := strings.Cut(s, " ")
+	if s != "" && s[0] >= 'a' && s[0] <= 'z' && !strings.ContainsAny(first, "0123456789") {
 		s = string(s[0]-'a'+'A') + s[1:]
 	}
 	return strings.TrimSuffix(s, ".") + "."

@@ -21,6 +21,17 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	}
 }
 
+// holds fails if cond does not hold at every look for a while. It is for what must
+// not happen, which no condition can announce.
+func holds(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(3 * mendEvery); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if !cond() {
+			t.Fatal(what)
+		}
+	}
+}
+
 // moveTo has an event go to a shard and waits until it is there.
 func moveTo(t testing.TB, n *Node, event wire.EventID, to uint32) {
 	t.Helper()

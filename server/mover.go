@@ -128,7 +128,10 @@ func (m *move) run(ctx context.Context) error {
 		return err
 	}
 	if err := m.cutOver(ctx, &frozen); err != nil {
-		return errors.Join(err, m.giveUp(ctx, began))
+		if time.Since(began) < frozenPatience && ctx.Err() == nil && m.from.log.Leading() && !errors.Is(err, errMoveOver) {
+			return err // at once again
+		}
+		return errors.Join(err, m.giveUp(ctx))
 	}
 	m.n.moves.note(time.Since(began))
 	m.n.log.Info("event moved", "event", m.event.Key, "from", m.event.Shard, "to", m.event.To, "number", m.event.Number,
@@ -273,11 +276,18 @@ func (m *move) cutOver(ctx context.Context, f *wire.Frozen) error {
 	}
 	moved := wire.Numbered{Mutation: wire.Mutation{Event: m.event.ID, ID: m.n.freshID(0)}, Number: m.event.Number}
 	r := signedBy(nodeActor(m.n.cfg.Node), wire.Record{Kind: wire.KindMoved, Body: moved.Append(nil)})
-	if a := m.n.insist(ctx, 0, r); a.status != wire.StatusUnknownEvent { // it was deleted: nobody needs it
+	switch a := m.n.insist(ctx, 0, r); a.status {
+	case wire.StatusOK, wire.StatusUnknownEvent: // or it was deleted: nobody needs it
+		return nil
+	case wire.StatusExists:
+		return errMoveOver
+	default:
 		return m.done("tell the directory", a)
 	}
-	return nil
 }
+
+// errMoveOver says that the directory has ended the move otherwise.
+var errMoveOver = errors.New("the move was cancelled")
 
 // epochOf is the epoch of an event's next life: above the last, and of each number
 // another one, as long as they fit.
@@ -288,10 +298,7 @@ func epochOf(last uint16, number uint64) uint16 {
 
 // giveUp lets the event go on where it was, if its move may not end any more: not
 // unless the directory has cancelled it.
-func (m *move) giveUp(ctx context.Context, began time.Time) error {
-	if time.Since(began) < frozenPatience && ctx.Err() == nil && m.from.log.Leading() {
-		return nil // at once again
-	}
+func (m *move) giveUp(ctx context.Context) error {
 	op := wire.Numbered{Mutation: wire.Mutation{Event: m.event.ID, ID: m.n.freshID(0)}, Number: m.event.Number}
 	r := signedBy(nodeActor(m.n.cfg.Node), wire.Record{Kind: wire.KindUnmove, Body: op.Append(nil)})
 	if err := m.done("cancel the move", m.n.insist(ctx, 0, r)); err != nil {
