@@ -25,6 +25,9 @@ type SelloutOptions struct {
 	HoldTTL  time.Duration // of an abandoned hold; default 1 s
 	Seed     uint64        // default 1
 	Progress io.Writer     // nil: no progress bar
+	// AtHalf is called once, on a buyer's goroutine, when half of the seats are
+	// booked; nil: nothing is.
+	AtHalf func()
 }
 
 // SelloutReport is what buyers did and what the audit found.
@@ -39,6 +42,9 @@ type SelloutReport struct {
 	Released  int64 // holds given back
 	Bookings  int64
 	Booked    int64 // seats
+	// LongestGap is the longest time in which nothing was booked, but for the last
+	// tenth of the seats, when buyers wait for what others have abandoned.
+	LongestGap time.Duration
 }
 
 // Sellout sells an event to impatient buyers until every seat is booked, and
@@ -74,6 +80,8 @@ func (s *sellout) report(took time.Duration) *SelloutReport {
 		Released:  s.released.Load(),
 		Bookings:  int64(len(s.bookings)),
 		Booked:    s.booked.Load(),
+
+		LongestGap: s.gap,
 	}
 }
 
@@ -122,8 +130,12 @@ type sellout struct {
 
 	asked, taken, granted, abandoned, released, booked atomic.Int64
 
-	mu       sync.Mutex // guards bookings
+	half sync.Once
+
+	mu       sync.Mutex // guards what follows
 	bookings map[wire.ID][]wire.SeatID
+	last     time.Time // a booking
+	gap      time.Duration
 }
 
 func (s *sellout) run(ctx context.Context) error {
@@ -245,10 +257,18 @@ func (s *sellout) book(h *client.Hold) error {
 			return fmt.Errorf("seat %d was sold twice, the second time to hold %v", seat, h.ID())
 		}
 	}
+	booked := s.booked.Add(int64(len(seats)))
+	if s.o.AtHalf != nil && booked >= int64(s.o.Seats/2) {
+		s.half.Do(s.o.AtHalf)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bookings[h.ID()] = seats
-	s.booked.Add(int64(len(seats)))
+	now := time.Now()
+	if !s.last.IsZero() && booked < int64(s.o.Seats)*9/10 {
+		s.gap = max(s.gap, now.Sub(s.last))
+	}
+	s.last = now
 	return nil
 }
 
@@ -263,18 +283,38 @@ func (s *sellout) audit(ctx context.Context) error {
 			return fmt.Errorf("seat %d is %v and in %d acknowledged bookings", seatID(i), got, n)
 		}
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	turn := make(chan struct{}, auditors)
+	var read sync.WaitGroup
 	for id, seats := range s.bookings {
-		info, err := s.event.GetHold(ctx, id)
-		if err != nil {
-			return fmt.Errorf("booking %v: %w", id, err)
-		}
-		if info.State != wire.StateBooked || info.Booked.Len() != len(seats) {
-			return fmt.Errorf("booking %v is %v with %d seats, acknowledged were %d", id, info.State, info.Booked.Len(), len(seats))
-		}
-		for _, seat := range info.Booked.IDs() {
-			if s.owner[seatIndex(seat)].Load() != 1 {
-				return fmt.Errorf("booking %v has seat %d, which was not acknowledged", id, seat)
+		turn <- struct{}{}
+		read.Go(func() {
+			defer func() { <-turn }()
+			if err := s.auditBooking(ctx, id, seats); err != nil {
+				cancel(err) // of several, the first
 			}
+		})
+	}
+	read.Wait()
+	return context.Cause(ctx)
+}
+
+// auditors is how many bookings are read at a time: reads that are under way
+// together share an entry of the log.
+const auditors = 256
+
+func (s *sellout) auditBooking(ctx context.Context, id wire.ID, seats []wire.SeatID) error {
+	info, err := s.event.GetHold(ctx, id)
+	if err != nil {
+		return fmt.Errorf("booking %v: %w", id, err)
+	}
+	if info.State != wire.StateBooked || info.Booked.Len() != len(seats) {
+		return fmt.Errorf("booking %v is %v with %d seats, acknowledged were %d", id, info.State, info.Booked.Len(), len(seats))
+	}
+	for _, seat := range info.Booked.IDs() {
+		if s.owner[seatIndex(seat)].Load() != 1 {
+			return fmt.Errorf("booking %v has seat %d, which was not acknowledged", id, seat)
 		}
 	}
 	return nil
@@ -287,6 +327,7 @@ func (r *SelloutReport) WriteTable(w io.Writer) error {
 	fmt.Fprintf(tw, "asked for seats\t%s times, %s lost to somebody else\n", thousands(r.Asked), thousands(r.Taken))
 	fmt.Fprintf(tw, "holds\t%s, of which %s were left to expire and %s given back\n", thousands(r.Granted), thousands(r.Abandoned), thousands(r.Released))
 	fmt.Fprintf(tw, "bookings\t%s with %s seats\n", thousands(r.Bookings), thousands(r.Booked))
+	fmt.Fprintf(tw, "longest gap\t%d ms without a booking\n", r.LongestGap.Milliseconds())
 	fmt.Fprintf(tw, "audit\tok: every seat booked once, every booking on the server\n")
 	return tw.Flush()
 }

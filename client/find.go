@@ -34,6 +34,9 @@ func (e *Event) find(ctx context.Context, op string, at *node) error {
 			q.lastText = "no node knows who leads the event's shard"
 		case hops < maxHops:
 			hops++
+			// Only the directory's leader answers consistently, and it has: the shard's
+			// leader is asked for the event's time.
+			q.consistent = false
 			q.at = led
 			return onward
 		case q.lastText == "": // each could be reached

@@ -214,6 +214,14 @@ func (l *listener) drain(ctx context.Context) error {
 	}
 }
 
+// sever closes the listener and all connections, whatever they wait for.
+func (l *listener) sever() {
+	l.stopAccepting()
+	for _, c := range l.all() {
+		_ = c.nc.Close() // nobody is to be told
+	}
+}
+
 // close ends all connections and waits for their goroutines: at most for
 // lingerTime, and for clients that do not read for the write timeout.
 func (l *listener) close() {

@@ -196,6 +196,28 @@ func (n *Node) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Kill stops the node the way a crash looks to everybody else: nothing is handed
+// over or answered any more. What is on disk is what a crash leaves there.
+func (n *Node) Kill() {
+	if n.listener != nil {
+		n.listener.sever()
+	}
+	_ = n.peers.Close() // it has been open until here
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = n.Close(over) // finishes nothing, and says so
+}
+
+// Leads reports whether the node leads the shard of an event.
+func (n *Node) Leads(event string) bool {
+	e := n.table().Find(event)
+	if e == nil {
+		return false
+	}
+	g := n.local(e.Shard)
+	return g != nil && g.log.Leading()
+}
+
 // Addr is the address of the binary listener, "" if there is none.
 func (n *Node) Addr() string {
 	if n.listener == nil {

@@ -173,6 +173,17 @@ func (n *Node) view(ctx context.Context) clusterAnswer {
 	return out
 }
 
+// AwaitSettled returns when every group has the members and the leader it is to
+// have.
+func (n *Node) AwaitSettled(ctx context.Context) error {
+	for !n.view(ctx).Settled {
+		if !sleep(ctx, keepEvery) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // viewGroup puts together what is wanted of a group and what there is.
 func (n *Node) viewGroup(ctx context.Context, id uint32, said map[string]*nodeAnswer) groupJSON {
 	t := n.table()
