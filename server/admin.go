@@ -29,6 +29,7 @@ func (n *Node) startAdmin() error {
 	f := newFrontend(n, "admin", adminRoutes())
 	f.keyless = true
 	f.metrics = newMetrics(n)
+	f.streaming(restorePath)
 	if err := f.listen(n.cfg.Admin, adminConns, 0); err != nil {
 		return err
 	}

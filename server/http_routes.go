@@ -59,6 +59,8 @@ func adminRoutes() []route {
 		{http.MethodDelete, "/admin/nodes/{node}", "removeNode", wire.RoleOperate, false, (*request).removeNode},
 		{http.MethodPost, "/admin/events/{event}/move", "moveEvent", wire.RoleOperate, false, (*request).moveEvent},
 		{http.MethodDelete, "/admin/events/{event}/move", "cancelMove", wire.RoleOperate, false, (*request).cancelMove},
+		{http.MethodPost, "/admin/backup", "backup", wire.RoleOperate, false, (*request).backup},
+		{http.MethodPost, restorePath, "restore", wire.RoleOperate, false, (*request).restore},
 		{http.MethodGet, "/admin/signing-keys", "listSigningKeys", wire.RoleOperate, false, (*request).signingKeys},
 		{http.MethodPost, "/admin/signing-keys", "rotateSigningKey", wire.RoleOperate, false, (*request).rotateSigning},
 		{http.MethodGet, "/admin/keys", "listKeys", wire.RoleOperate, false, (*request).listKeys},

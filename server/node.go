@@ -40,6 +40,7 @@ type Node struct {
 	wall      *wallClock
 	keeper    *keeper
 	moves     moveCounters
+	backups   backupState
 	counters  counters
 	stopping  atomic.Bool
 

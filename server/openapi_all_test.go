@@ -46,6 +46,7 @@ func TestOpenAPIEveryOperation(t *testing.T) {
 	s.get("/metrics").ok(200)
 	s.get("/debug/pprof/goroutine?debug=1").ok(200)
 	s.get("/admin/cluster").ok(200)
+	s.bringBack(s.backUp("all"), "all").ok(200)
 	s.post("/admin/shards", obj{"count": 1}).ok(201)
 	s.post("/admin/shards/1/transfer", obj{"node": "n1"}).ok(200)
 	s.do(call{method: "PUT", url: s.admin + "/admin/shards/1/replicas", body: obj{"nodes": []string{"n1"}}}).ok(200)

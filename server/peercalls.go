@@ -13,12 +13,13 @@ import (
 )
 
 // What nodes ask each other, beside what raft does: the first byte of a call. All
-// but callAsk carry JSON both ways: they are rare.
+// but callAsk and callImage carry JSON both ways: they are rare.
 const (
 	callAsk     = 1 // a record for a group that the other node leads
 	callJoin    = 2 // joinCall → joinAnswer
 	callReplica = 3 // replicaCall → replicaAnswer
 	callNode    = 4 // empty → nodeAnswer
+	callImage   = 5 // imageCall → imageAnswer, not JSON
 )
 
 // A mode of an ask: one of raftlog's, or a query that any replica answers.
@@ -174,6 +175,12 @@ func (n *Node) serveCall(ctx context.Context, from raftlog.PeerHello, body []byt
 		}
 		a := n.serveAsk(ctx, &c)
 		return a.append(nil), nil
+	case callImage:
+		var c imageCall
+		if err := c.decode(body); err != nil {
+			return nil, err
+		}
+		return n.serveImage(ctx, &c).append(nil), nil
 	case callJoin:
 		return answerJSON(ctx, body, func(ctx context.Context, c *joinCall) (*joinAnswer, error) { return n.serveJoin(ctx, from, c) })
 	case callReplica:

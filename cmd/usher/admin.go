@@ -36,6 +36,10 @@ func adminActions() []adminAction {
 	dryRun := func(a *adminCall, f *flag.FlagSet) {
 		f.BoolVar(&a.dryRun, "dry-run", false, "only show what would be changed")
 	}
+	only := func(a *adminCall, f *flag.FlagSet) {
+		f.Var(&a.only, "event", "`key` of an event to back up or restore; may be given several times")
+	}
+	asJSON := func(a *adminCall, f *flag.FlagSet) { f.BoolVar(&a.asJSON, "json", false, "print JSON") }
 	certs := func(a *adminCall, f *flag.FlagSet) { a.forCerts.register(f) }
 	return []adminAction{
 		{name: "cluster", summary: "show the nodes, the groups with their members, and events that move; with --wait, when all is up and settled", run: (*adminCall).cluster},
@@ -55,6 +59,9 @@ func adminActions() []adminAction {
 		{name: "event", args: []string{"KEY"}, summary: "show an event: rules, and counts by section and category", run: (*adminCall).event},
 		{name: "create-event", args: []string{"FILE"}, summary: "create an event from a manifest in JSON (- for standard input)", run: (*adminCall).createEvent},
 		{name: "delete-event", args: []string{"KEY"}, summary: "delete an event with all its holds and bookings", run: (*adminCall).deleteEvent},
+		{name: "backup", args: []string{"FILE"}, flags: "[--event KEY]…", register: only, summary: "back up all events, or some, to a file (- for standard output)", run: (*adminCall).backup},
+		{name: "restore", args: []string{"FILE"}, flags: "[--event KEY]…", register: only, summary: "bring back the events of a backup, or some", run: (*adminCall).restore},
+		{name: "backup-list", args: []string{"FILE"}, register: asJSON, alone: true, summary: "verify a backup and list its events, without a node", run: (*adminCall).backupList},
 		{name: "keys", summary: "list the API keys", run: (*adminCall).keys},
 		{name: "add-key", args: []string{"NAME", "ROLE"}, summary: "make an API key that may read, sell or operate, and print it once", run: (*adminCall).addKey},
 		{name: "drop-key", args: []string{"NAME"}, summary: "remove an API key", run: (*adminCall).dropKey},
@@ -108,8 +115,9 @@ type adminCall struct {
 	asJSON  bool
 	wait    bool
 	timeout time.Duration
-	force   bool // remove-node
-	dryRun  bool // rebalance
+	force   bool       // remove-node
+	dryRun  bool       // rebalance
+	only    eventFlags // backup, restore
 
 	forCerts certsFlags
 
@@ -157,6 +165,7 @@ func admin(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := parse(f, rest, aboutAdmin(), stdout); err != nil {
 		return err
 	}
+	a.takeTime(f, action.name)
 	if len(a.args) < action.needs() || f.NArg() > 0 {
 		return usageError{"usage: usher admin " + action.usage()}
 	}

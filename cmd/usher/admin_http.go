@@ -117,12 +117,8 @@ func (a *adminCall) askAt(ctx context.Context, url, method string, c change, bod
 	if c.once != "" {
 		req.Header.Set("Idempotency-Key", c.once)
 	}
-	key, err := a.connect.apiKey()
-	if err != nil {
+	if err := a.authorize(req); err != nil {
 		return nil, err
-	}
-	if key != "" {
-		req.Header.Set("Authorization", "Bearer "+key)
 	}
 	resp, err := a.http.Do(req)
 	if err != nil {
@@ -136,11 +132,25 @@ func (a *adminCall) askAt(ctx context.Context, url, method string, c change, bod
 	if resp.StatusCode < http.StatusBadRequest {
 		return answer, nil
 	}
+	return nil, problemOf(resp, answer)
+}
+
+// problemOf reads the answer to a request that was not fulfilled.
+func problemOf(resp *http.Response, answer []byte) *problemError {
 	p := &problemError{status: resp.StatusCode}
 	if json.Unmarshal(answer, p) != nil || p.Title == "" {
 		p.Title, p.Detail = "the node answered "+resp.Status, ""
 	}
-	return nil, p
+	return p
+}
+
+// authorize adds the API key, if there is one.
+func (a *adminCall) authorize(req *http.Request) error {
+	key, err := a.connect.apiKey()
+	if err == nil && key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
+	return err
 }
 
 // print writes v as JSON, or as the table that rows makes.
