@@ -16,6 +16,11 @@ const (
 	defaultElectionTimeout = 600 * time.Millisecond
 	defaultAnswerTimeout   = 10 * time.Second
 
+	// commitTimeout is after how long a follower is told of a commit that nothing
+	// follows, up to twice as long. It is what most of the messages of idle groups are
+	// for: see docs/decisions/transport.md.
+	commitTimeout = 200 * time.Millisecond
+
 	// appendEntries bounds the entries in one message to a follower, each of up to
 	// 256 KiB, and raft's own batches of committed ones.
 	appendEntries = 32
@@ -174,6 +179,7 @@ func (g *Group) raftConfig(self raft.ServerID) *raft.Config {
 	conf.ElectionTimeout = g.cfg.ElectionTimeout
 	conf.LeaderLeaseTimeout = g.cfg.ElectionTimeout * 4 / 5 // step down before another can be elected
 	conf.MaxAppendEntries = appendEntries
+	conf.CommitTimeout = commitTimeout
 	conf.BatchApplyCh = true
 	conf.ShutdownOnRemove = false
 	conf.NoLegacyTelemetry = true

@@ -8,6 +8,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/usher-seats/usher/raftlog"
+	"github.com/usher-seats/usher/server/directory"
 	"github.com/usher-seats/usher/wire"
 )
 
@@ -36,6 +38,8 @@ type replicaJSON struct {
 	LogBytes    int64       `json:"log_bytes"`
 	Snapshot    uint64      `json:"snapshot_index"`
 	SnapshotAge *int64      `json:"snapshot_age_s,omitempty"` // of one taken or restored since the node's start
+
+	Members []raftlog.Member `json:"members,omitempty"` // between nodes only: of a group that is led there
 }
 
 func (n *Node) nodeAnswer() *nodeAnswer {
@@ -45,6 +49,9 @@ func (n *Node) nodeAnswer() *nodeAnswer {
 		r := replicaJSON{
 			Group: g.id, Replica: g.replica, Leading: s.Leading, Leader: g.log.Leader(), Term: s.Term, Applied: s.Applied,
 			Now: g.log.Now(), Queued: s.QueuedOps, LogBytes: s.LogBytes, Snapshot: s.SnapshotIndex,
+		}
+		if s.Leading {
+			r.Members, _ = g.log.Members()
 		}
 		if !s.SnapshotAt.IsZero() {
 			age := int64(time.Since(s.SnapshotAt).Seconds())
@@ -163,7 +170,7 @@ func (n *Node) view(ctx context.Context) clusterAnswer {
 		out.Nodes = append(out.Nodes, j)
 	}
 	for id := 0; id <= t.Shards(); id++ {
-		g := n.viewGroup(ctx, uint32(id), said)
+		g := n.viewGroup(t, uint32(id), said)
 		out.Settled = out.Settled && g.Settled
 		out.Groups = append(out.Groups, g)
 	}
@@ -185,8 +192,7 @@ func (n *Node) AwaitSettled(ctx context.Context) error {
 }
 
 // viewGroup puts together what is wanted of a group and what there is.
-func (n *Node) viewGroup(ctx context.Context, id uint32, said map[string]*nodeAnswer) groupJSON {
-	t := n.table()
+func (n *Node) viewGroup(t *directory.Table, id uint32, said map[string]*nodeAnswer) groupJSON {
 	g := groupJSON{Group: id, Role: "directory"}
 	if id != 0 {
 		g.Role, g.Events = "shard", t.Load(id)
@@ -205,24 +211,16 @@ func (n *Node) viewGroup(ctx context.Context, id uint32, said map[string]*nodeAn
 			}
 		}
 	}
-	have := &replicaAnswer{}
-	if g.Leader != "" {
-		ctx, cancel := context.WithTimeout(ctx, viewPatience)
-		defer cancel()
-		if a, err := callJSON[replicaAnswer](ctx, n, g.Leader, callReplica, replicaCall{id}); err == nil {
-			have = a
-		}
-	}
 	want := n.wanted(t, id)
-	g.Settled = g.Leader != "" && len(have.Members) == len(want) && (id == 0 || g.Leader == g.Preferred)
+	g.Settled = g.Leader != "" && len(lead.Members) == len(want) && (id == 0 || g.Leader == g.Preferred)
 	m := mending{}
 	for _, w := range want {
-		at := m.find(have.Members, w.Node, w.Replica)
-		j := memberJSON{Node: w.Node, Wanted: true, Voter: at >= 0 && have.Members[at].Voter}
-		g.Settled = g.Settled && at >= 0 && have.Members[at].Voter == w.Voter
+		at := m.find(lead.Members, w.Node, w.Replica)
+		j := memberJSON{Node: w.Node, Wanted: true, Voter: at >= 0 && lead.Members[at].Voter}
+		g.Settled = g.Settled && at >= 0 && lead.Members[at].Voter == w.Voter
 		g.Members = append(g.Members, j.with(there[w.Node], w.Replica, lead))
 	}
-	for _, h := range have.Members {
+	for _, h := range lead.Members {
 		if m.find(want, h.Node, h.Replica) < 0 {
 			j := memberJSON{Node: h.Node, Voter: h.Voter}
 			g.Members = append(g.Members, j.with(there[h.Node], h.Replica, lead))
@@ -235,6 +233,7 @@ func (n *Node) viewGroup(ctx context.Context, id uint32, said map[string]*nodeAn
 func (j memberJSON) with(r replicaJSON, replica uint64, lead replicaJSON) memberJSON {
 	if r.Replica == replica {
 		j.replicaJSON = r
+		j.Members = nil
 	}
 	j.Replica, j.Group = replica, lead.Group
 	j.Lag = lead.Applied - min(lead.Applied, j.Applied)
