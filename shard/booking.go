@@ -170,8 +170,7 @@ func (s *Shard) takeRefused(q *request, list wire.SeatList) (wire.Status, []byte
 func (s *Shard) swap(e *Event, b *hold, give uint64, take wire.SeatList) {
 	s.more = e.spotsOf(b, give, s.more[:0])
 	e.begin(seatsIn(give) + take.Len())
-	e.move(s.more, wire.SeatBooked, wire.SeatFree)
-	e.move(s.spots, wire.SeatFree, wire.SeatBooked)
+	e.trade(s.more, s.spots)
 	e.end()
 	e.buyers.sub(b.buyer, seatsIn(give))
 	e.buyers.add(b.buyer, take.Len())

@@ -207,6 +207,48 @@ func (e *Event) move(spots []spot, from, to wire.SeatState) {
 	}
 }
 
+// trade frees booked seats and books free ones, between begin and end, and checks
+// them as move does. A word that has some of both is stored once all the same: a
+// reader of one word must not see the half of it. Cost: O(give·take), which are at
+// most wire.MaxHoldSeats each.
+func (e *Event) trade(give, take []spot) {
+	version := e.counter + 1
+	for _, p := range give {
+		e.tradeWord(p.word, p.mask, maskIn(take, p.word))
+		e.ring.Load().add(version, p, wire.SeatBooked, wire.SeatFree)
+	}
+	for _, p := range take {
+		if maskIn(give, p.word) == 0 {
+			e.tradeWord(p.word, 0, p.mask)
+		}
+		e.ring.Load().add(version, p, wire.SeatFree, wire.SeatBooked)
+	}
+}
+
+// tradeWord frees the booked seats of one mask and books the free ones of another.
+func (e *Event) tradeWord(word uint32, give, take uint64) {
+	taken, booked, blocked := e.taken[word].Load(), e.booked[word].Load(), e.blocked[word].Load()
+	if give&^(taken&booked&^blocked) != 0 || take&(taken|booked|blocked) != 0 {
+		panic(fmt.Sprintf("shard: event %d: seats %#x and %#x of word %d are to be traded, and taken are %#x, booked %#x, blocked %#x",
+			e.id, give, take, word, taken, booked, blocked))
+	}
+	e.taken[word].Store(taken&^give | take)
+	e.booked[word].Store(booked&^give | take)
+	if e.best != nil {
+		e.best.changed(int(word))
+	}
+}
+
+// maskIn is what the spots have in a word.
+func maskIn(spots []spot, word uint32) uint64 {
+	for _, p := range spots {
+		if p.word == word {
+			return p.mask
+		}
+	}
+	return 0
+}
+
 // flip brings the spot's bits of a plane from was to will, where 0 is unset and
 // all else is set.
 func (e *Event) flip(word *atomic.Uint64, p spot, was, will uint8) {
