@@ -16,8 +16,12 @@ const (
 	// their parts may have been loaded from different places in the log.
 	maxExpiries = 8192
 
-	// maxAhead is how far an id may be ahead of shard time, in milliseconds.
+	// maxAhead is how far an id may be ahead of its event's time, in milliseconds.
 	maxAhead = 60_000
+
+	// lastTime is the end of shard time, and of the time that an event may have
+	// when it arrives, so that the sum of both fits the wheel.
+	lastTime = maxTime/2 - wire.MaxRuleTime
 )
 
 // A request is an operation that is being decided.
@@ -25,7 +29,7 @@ type request struct {
 	wire.Mutation
 	kind   wire.Kind
 	body   []byte
-	event  *Event // nil if unknown
+	event  *Event // nil if there is none
 	fp     uint32 // of the id
 	digest uint64 // of what is asked for
 }
@@ -45,12 +49,12 @@ func (s *Shard) Apply(index uint64, stamp wire.Millis, ops []byte, out func(i in
 	if index <= s.index {
 		panic(fmt.Sprintf("shard: entry %d applied after entry %d", index, s.index))
 	}
-	if stamp >= maxTime-wire.MaxRuleTime {
+	if stamp > lastTime {
 		panic(fmt.Sprintf("shard: stamp %d is beyond the end of time", stamp))
 	}
 	s.busy.Store(true)
 	s.index = index
-	s.now = max(s.now, stamp)
+	s.stamp = max(s.stamp, stamp)
 	s.wake()
 	for i := 0; len(ops) > 0; i++ {
 		r, rest, err := wire.NextRecord(ops)
@@ -63,6 +67,9 @@ func (s *Shard) Apply(index uint64, stamp wire.Millis, ops []byte, out func(i in
 		ops = rest
 	}
 	s.settle()
+	if s.index >= s.loadedTo {
+		clear(s.loaded)
+	}
 	s.busy.Store(false)
 	s.serveCopies()
 }
@@ -77,10 +84,11 @@ func (s *Shard) answer(out func(int, wire.Status, []byte), i int, status wire.St
 func (s *Shard) wake() {
 	for {
 		e := s.agenda.first()
-		if e == nil || e.due > s.now {
+		if e == nil || e.due > s.stamp {
 			break
 		}
 		s.agenda.remove(e)
+		s.now = e.Now(s.stamp)
 		s.touch(e)
 		s.expire(e)
 		// Being here says nothing: due may have been too early, and then was not so
@@ -89,7 +97,9 @@ func (s *Shard) wake() {
 			s.forget(e, forgetPerApply)
 		}
 	}
-	s.dropStale()
+	if s.stamp >= s.staleDue {
+		s.sweep()
+	}
 }
 
 // unwait puts events on the agenda that contain no entry after this one.
@@ -131,12 +141,11 @@ func (s *Shard) settle() {
 }
 
 // NextDue is the shard time at which something is due: a hold expires, or
-// something is forgotten. It is never too late. It is too early if the hold that
-// it is for has ended some other way and others of about the same deadline have
-// not; then the Apply that it causes finds the right time. wire.Never if nothing
-// is due.
+// something is forgotten or given up. It is never too late. It is too early if
+// what it is for has ended some other way, or somebody went on with it; then the
+// Apply that it causes finds the right time. wire.Never if nothing is due.
 func (s *Shard) NextDue() wire.Millis {
-	due := s.creationsDue()
+	due := s.staleDue
 	if e := s.agenda.first(); e != nil {
 		due = min(due, e.due)
 	}
@@ -147,19 +156,26 @@ func (s *Shard) NextDue() wire.Millis {
 func (s *Shard) decide(r wire.Record) (wire.Status, []byte) {
 	q := &s.req
 	if !q.read(r) {
-		if !r.Kind.Mutates() && r.Kind != wire.KindWallClock {
+		if !onEvent(r.Kind) {
 			return s.text(wire.StatusUnknownKind, "kind %d is no operation on an event", r.Kind)
 		}
 		return s.malformed(wire.ErrShort)
 	}
-	if q.kind == wire.KindCreate || q.kind == wire.KindDelete {
-		return s.decideLife(q)
-	}
 	e := s.find(q.Event)
-	if q.event = e; e != nil {
-		if e.loadedAt >= s.index {
-			return wire.StatusUnknown, nil // contained in what was loaded; nobody waits for it
-		}
+	q.event, s.now = e, s.stamp
+	if e != nil {
+		s.now = e.Now(s.stamp)
+	}
+	switch {
+	case ofMove(q.kind):
+		return s.decideMove(q)
+	case q.kind == wire.KindCreate || q.kind == wire.KindDelete:
+		return s.decideLife(q)
+	case e != nil && e.loadedAt >= s.index:
+		return wire.StatusUnknown, nil // contained in what was loaded; nobody waits for it
+	case s.away(q.Event, e):
+		return wire.StatusMoved, nil
+	case e != nil:
 		s.touch(e)
 	}
 	status, body := s.dispatch(q)
@@ -172,7 +188,7 @@ func (s *Shard) decide(r wire.Record) (wire.Status, []byte) {
 // read takes a record apart as far as all operations are alike.
 func (q *request) read(r wire.Record) bool {
 	q.kind, q.body = r.Kind, r.Body
-	if len(r.Body) < wire.MutationSize || !r.Kind.Mutates() && r.Kind != wire.KindWallClock {
+	if len(r.Body) < wire.MutationSize || !onEvent(r.Kind) {
 		return false
 	}
 	q.Event = wire.EventID(binary.LittleEndian.Uint64(r.Body))
@@ -180,6 +196,9 @@ func (q *request) read(r wire.Record) bool {
 	q.Deadline = wire.Millis(binary.LittleEndian.Uint64(r.Body[24:]))
 	return true
 }
+
+// onEvent reports whether the kind is an operation on an event.
+func onEvent(k wire.Kind) bool { return k.Mutates() || k == wire.KindWallClock || ofMove(k) }
 
 func (s *Shard) dispatch(q *request) (wire.Status, []byte) {
 	switch q.kind {

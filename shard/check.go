@@ -10,10 +10,39 @@ import (
 // check recomputes an event's invariants from its holds and memos. It is run on
 // what was loaded and by tests. Cost: O(seats + records).
 func (e *Event) check() error {
-	for _, check := range []func() error{e.checkPlanes, e.checkChains, e.checkIDs, e.checkBuyers, e.checkChannels} {
+	for _, check := range []func() error{e.checkPlace, e.checkPlanes, e.checkChains, e.checkIDs, e.checkBuyers, e.checkChannels} {
 		if err := check(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkPlace looks whether the event's time stands if it is frozen, and only then.
+func (e *Event) checkPlace() error {
+	j, stopped, skew := &e.journey, e.stopped.Load(), e.skew.Load()
+	switch {
+	case j.frozen != 0 && (j.frozen != j.least || stopped < 0 || stopped >= int64(maxTime)),
+		j.frozen == 0 && (stopped != notStopped || j.index != 0 || j.hash != 0):
+		return fmt.Errorf("it is frozen by move %d since entry %d, has seen those below %d, and its time stands at %d", j.frozen, j.index, j.least, stopped)
+	case j.adopted != 0 && j.adopted >= j.least:
+		return fmt.Errorf("it was adopted by move %d, and has seen those below %d", j.adopted, j.least)
+	case skew > int64(maxTime/2) || skew < -int64(maxTime/2):
+		return fmt.Errorf("its time is %d ms ahead of the shard's", skew)
+	}
+	return nil
+}
+
+// checkTime looks whether nothing has happened to the event after a shard time.
+func (e *Event) checkTime(shard wire.Millis) error {
+	now := e.Now(shard)
+	latest := wire.Millis(0)
+	e.eachHold(func(_ uint32, h *hold) { latest = max(latest, h.granted, h.timed, h.touched) })
+	for i := e.memory.memos.head; i != none; i = e.memos.at(i).next {
+		latest = max(latest, e.memos.at(i).now)
+	}
+	if latest > now {
+		return fmt.Errorf("its time is %d, and something happened at %d", now, latest)
 	}
 	return nil
 }

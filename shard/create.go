@@ -18,31 +18,26 @@ type creation struct {
 	total   uint32
 	bytes   []byte      // of the manifest so far
 	sum     hash.Hash   // of bytes
-	touched wire.Millis // when the last chunk came
-
-	changed, loadedAt uint64 // entries, as of an Event
+	touched wire.Millis // shard time when the last chunk came
+	changed uint64      // entry, as of an Event
 }
 
 // A deletion is an event that was. It is remembered for ever, in a few dozen
 // bytes, so that a creation which was delayed on its way cannot bring the event
 // back; the directory never issues an id twice. Owned by the applier.
 type deletion struct {
-	id wire.ID // of the request that did it
-
-	// manifest is what EncodePart still gives to a snapshot that began when the
-	// event was there. It goes when the next one begins.
-	manifest []byte
-	created  uint64
-
-	changed, loadedAt uint64 // entries, as of an Event
+	id      wire.ID // of the request that did it
+	changed uint64  // entry, as of an Event
 }
 
 // decideLife decides about the life of an event as such.
 func (s *Shard) decideLife(q *request) (wire.Status, []byte) {
-	q.event = s.find(q.Event)
 	c, d := s.creations[q.Event], s.deletions[q.Event]
-	if q.event != nil && q.event.loadedAt >= s.index || c != nil && c.loadedAt >= s.index || d != nil && d.loadedAt >= s.index {
-		return wire.StatusUnknown, nil // contained in what was loaded; nobody waits for it
+	switch {
+	case s.contained(q.Event):
+		return wire.StatusUnknown, nil // nobody waits for it
+	case s.away(q.Event, q.event):
+		return wire.StatusMoved, nil
 	}
 	if q.kind == wire.KindDelete {
 		return s.delete(q, c, d)
@@ -57,18 +52,14 @@ func (s *Shard) create(q *request, c *creation, d *deletion) (wire.Status, []byt
 	if err := o.Decode(q.body); err != nil {
 		return s.malformed(err)
 	}
-	end := uint64(o.Offset) + uint64(len(o.Chunk))
-	switch {
-	case !q.ID.Valid():
+	if !q.ID.Valid() {
 		return s.invalidID()
-	case q.Event == 0 || q.Event > maxEventID:
-		return s.text(wire.StatusBadRequest, "%d is no event id", q.Event)
-	case len(o.Chunk) == 0 || len(o.Chunk) > wire.MaxChunk:
-		return s.text(wire.StatusBadRequest, "the chunk has %d bytes; it must have 1 to %d", len(o.Chunk), wire.MaxChunk)
-	case o.Total > wire.MaxAnswerBody:
-		return s.text(wire.StatusBadRequest, "the manifest has %d bytes; it may have at most %d", o.Total, wire.MaxAnswerBody)
-	case end > uint64(o.Total):
-		return s.text(wire.StatusBadRequest, "the chunk ends at byte %d of %d", end, o.Total)
+	}
+	piece := chunk{"manifest", o.Offset, o.Total, wire.MaxAnswerBody, o.Chunk}
+	if status, body, bad := s.badChunk(q, &piece); bad {
+		return status, body
+	}
+	switch {
 	case d != nil:
 		return wire.StatusUnknownEvent, nil
 	case q.event != nil && q.event.digest == o.Digest:
@@ -79,6 +70,32 @@ func (s *Shard) create(q *request, c *creation, d *deletion) (wire.Status, []byt
 		return s.clock(wire.StatusLate)
 	}
 	return s.addChunk(q, c, &o)
+}
+
+// A chunk is a piece of something that comes in several operations.
+type chunk struct {
+	what        string
+	from, total uint32
+	most        uint32 // bytes that the whole may have
+	bytes       []byte
+}
+
+// badChunk refuses chunks that cannot be part of anything.
+func (s *Shard) badChunk(q *request, c *chunk) (status wire.Status, body []byte, bad bool) {
+	end := uint64(c.from) + uint64(len(c.bytes))
+	switch {
+	case q.Event == 0 || q.Event > maxEventID:
+		status, body = s.text(wire.StatusBadRequest, "%d is no event id", q.Event)
+	case len(c.bytes) == 0 || len(c.bytes) > wire.MaxChunk:
+		status, body = s.text(wire.StatusBadRequest, "the chunk has %d bytes; it must have 1 to %d", len(c.bytes), wire.MaxChunk)
+	case c.total > c.most:
+		status, body = s.text(wire.StatusBadRequest, "the %s has %d bytes; it may have at most %d", c.what, c.total, c.most)
+	case end > uint64(c.total):
+		status, body = s.text(wire.StatusBadRequest, "the chunk ends at byte %d of %d", end, c.total)
+	default:
+		return 0, nil, false
+	}
+	return status, body, true
 }
 
 // addChunk adds a chunk to an event that is being created, and makes the event
@@ -97,7 +114,8 @@ func (s *Shard) addChunk(q *request, c *creation, o *wire.Create) (wire.Status, 
 		return s.text(wire.StatusBadRequest, "the chunk begins at byte %d; the next is %d", o.Offset, len(c.bytes))
 	}
 	c.changed = s.index
-	c.touched = s.now
+	c.touched = s.stamp
+	s.sweep()
 	if have := len(c.bytes); int(o.Offset)+len(o.Chunk) > have {
 		part := o.Chunk[have-int(o.Offset):]
 		c.bytes = append(c.bytes, part...)
@@ -112,6 +130,8 @@ func (s *Shard) addChunk(q *request, c *creation, o *wire.Create) (wire.Status, 
 // finish makes the event of a complete manifest.
 func (s *Shard) finish(id wire.EventID, c *creation) (wire.Status, []byte) {
 	delete(s.creations, id)
+	s.vanished(id)
+	s.sweep()
 	if [32]byte(c.sum.Sum(nil)) != c.digest {
 		return s.text(wire.StatusBadRequest, "the manifest is not the one that its digest names")
 	}
@@ -131,7 +151,6 @@ func (s *Shard) delete(q *request, c *creation, d *deletion) (wire.Status, []byt
 	if err := o.Decode(q.body); err != nil {
 		return s.malformed(err)
 	}
-	gone := &deletion{id: q.ID, changed: s.index}
 	switch {
 	case !q.ID.Valid():
 		return s.invalidID()
@@ -141,8 +160,6 @@ func (s *Shard) delete(q *request, c *creation, d *deletion) (wire.Status, []byt
 		if status, body, done := s.admit(q); done {
 			return status, body
 		}
-		gone.manifest, gone.created = q.event.manifest, q.event.created
-		s.fresh = append(s.fresh, gone)
 		s.removeEvent(q.event)
 	case c == nil:
 		return wire.StatusUnknownEvent, nil
@@ -150,24 +167,8 @@ func (s *Shard) delete(q *request, c *creation, d *deletion) (wire.Status, []byt
 		return s.clock(wire.StatusLate)
 	}
 	delete(s.creations, q.Event)
-	s.deletions[q.Event] = gone
+	delete(s.stages, q.Event)
+	s.sweep()
+	s.deletions[q.Event] = &deletion{id: q.ID, changed: s.index}
 	return wire.StatusOK, nil
-}
-
-// dropStale gives up creations that nobody went on with.
-func (s *Shard) dropStale() {
-	for id, c := range s.creations {
-		if c.loadedAt < s.index && c.touched+s.config.Window <= s.now {
-			delete(s.creations, id)
-		}
-	}
-}
-
-// creationsDue is when the first creation is to be given up.
-func (s *Shard) creationsDue() wire.Millis {
-	due := wire.Never
-	for _, c := range s.creations {
-		due = min(due, c.touched+s.config.Window)
-	}
-	return due
 }

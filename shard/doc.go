@@ -4,10 +4,10 @@
 //
 // # Who may do what
 //
-// One goroutine applies the log: it calls Apply, Read, NextDue, Parts, EncodePart,
-// LoadPart and Start, one at a time, and is the only writer. Everybody else may
-// call Event, Events, Look, Query and the methods of an Event at any time; they
-// take no lock, and never make the applier wait.
+// One goroutine applies the log: it calls Apply, Read, NextDue, AppendImage, Parts,
+// EncodePart, LoadPart and Start, one at a time, and is the only writer. Everybody
+// else may call Event, Events, Look, Query and the methods of an Event at any time;
+// they take no lock, and never make the applier wait.
 //
 // # An event
 //
@@ -15,13 +15,42 @@
 // another. That is not only tidy. A snapshot has a part for each event, encoded at
 // different entries, and replay skips per event what its part contains; a bound
 // shared by events, such as on expiries per Apply, would be used up differently
-// the second time.
+// the second time. The one bound that events share is that of the stages: see
+// berths.
 //
 // The state of a seat is three bits in three planes of atomic words; see Event. A
 // reader of one word needs no more. A reader of several uses the sequence word,
 // and after a few tries asks the applier for a copy, who hands them out between
 // entries. An operation that changes seats raises the version by one, and so does
 // every hold that expires; a fence is the version of the grant.
+//
+// # Time
+//
+// Entries carry shard time. An event has a time of its own, a constant away from
+// that: deadlines, ids, the floor, the retry window and all times in answers are in
+// event time; see Event.Now. So nothing in an event is rewritten when it comes to a
+// shard with another time. Only what a shard does before and after an event's life
+// there, such as to give up a creation, is in shard time.
+//
+// # Moves
+//
+// An event moves in numbered steps, each an operation in a log; whoever sees to the
+// move may repeat any of them. AppendImage takes an image, while the event is on
+// sale. Import brings it to the other shard, chunk by chunk, where it becomes a
+// stage: a Shard inside the shard, which nobody can see. Replay has the stage go
+// through the old shard's entries since then, those without records for the event
+// included, with their own indexes and stamps; EventOf says which records of an
+// entry are needed. Freeze stops the event in the old shard, and its answer says
+// what the stage must come to: when it has gone through the entry of the Freeze, its
+// event is frozen too, at the same time and with the same hash. Adopt compares the
+// hash and lets the event go on here; Drop ends it there. Thaw gives the move up
+// instead. What is restored from a backup arrives in the same way, without a Replay.
+//
+// An event, or the memory of one that has left, refuses the steps of moves that are
+// over: those with lower numbers than it has seen. That leaves one hole. After an
+// Adopt whose move was given up, by a Thaw over there, the event is in two shards,
+// and both would take operations: the directory knows which of them is meant. The
+// other is a ghost, until a later move replaces it.
 //
 // # Holds
 //
@@ -75,5 +104,15 @@
 // some were so before. A channel's key that opens nothing is as good as none.
 //
 // An event that was deleted stays deleted: a creation that comes late answers
-// unknown event.
+// unknown event. One that has left may come back, by a move with a higher number,
+// but is not created anew while that is remembered.
+//
+// Whatever somebody asks of an event that is frozen, or has left not long ago, is
+// answered moved before anything else is looked at. Queries go on to tell of a
+// frozen event what was last true.
+//
+// A step of a move that is over answers exists, but all steps of the move that has
+// brought the event answer ok and change nothing, and a Thaw may be repeated. After
+// an Adopt the stage is gone, whatever the answer: whoever is refused imports the
+// image again, as a new attempt.
 package shard

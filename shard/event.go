@@ -39,7 +39,10 @@ type Event struct {
 	maxRing  int // changes that ring may have
 
 	// Written rarely.
-	live  atomic.Bool   // false once the event is deleted: whoever looked at it must look again
+	life    atomic.Uint32 // lifeOver, lifeOn or lifeFrozen: whoever looked at the event must look again
+	skew    atomic.Int64  // event time minus shard time, in milliseconds
+	stopped atomic.Int64  // event time at which a frozen event stands; notStopped: it goes on
+
 	sale  atomic.Uint32 // wire.SaleState
 	rules atomic.Pointer[wire.Rules]
 	names atomic.Pointer[[][]byte] // of the channels
@@ -57,6 +60,16 @@ type Event struct {
 }
 
 const cacheLine = 64
+
+// Lives of an event.
+const (
+	lifeOver   = iota // it is not this shard's, or not any more
+	lifeOn            // it is on
+	lifeFrozen        // it is about to leave: nothing is decided about it
+)
+
+// notStopped stands in Event.stopped while time goes on.
+const notStopped = -1
 
 // applied is the part of an Event that only the applier sees.
 type applied struct {
@@ -79,7 +92,9 @@ type applied struct {
 	due wire.Millis
 	at  int
 
-	created  uint64 // entry that made the event
+	journey journey
+
+	created  uint64 // entry that made the event, or brought it here
 	changed  uint64 // entry that last changed anything that a snapshot has
 	loadedAt uint64 // entries up to this one are contained in what was loaded
 	settled  uint64 // entry at whose end the agenda is to be corrected
@@ -103,6 +118,7 @@ func (s *Shard) newEvent(id wire.EventID, manifest []byte, m *wire.Manifest) *Ev
 		e.blocked[w].Store(pad)
 	}
 	e.due = wire.Never
+	e.stopped.Store(notStopped)
 	e.floor.Store(-1)
 	e.setTable(newIDTable(0))
 	e.setRules(m.Rules)
@@ -115,7 +131,18 @@ func (e *Event) ID() wire.EventID { return e.id }
 
 // Live reports whether the event still is this shard's. Whoever decided something
 // from what he read asks again afterwards.
-func (e *Event) Live() bool { return e.live.Load() }
+func (e *Event) Live() bool { return e.life.Load() != lifeOver }
+
+// Now is the event's time when it is so late in its shard. The times of all that
+// happens to an event are in event time, which goes on where it stood when the
+// event comes to another shard or is restored from a backup, and stands still
+// while it is frozen. Any goroutine.
+func (e *Event) Now(shard wire.Millis) wire.Millis {
+	if at := e.stopped.Load(); at != notStopped {
+		return wire.Millis(at)
+	}
+	return shard + wire.Millis(e.skew.Load())
+}
 
 // Manifest is the encoded manifest. It is immutable.
 func (e *Event) Manifest() []byte { return e.manifest }

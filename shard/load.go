@@ -10,11 +10,12 @@ import (
 	"github.com/usher-seats/usher/wire"
 )
 
-// loading is an event between LoadPart and Start.
+// loading is what has come of an id between LoadPart and Start.
 type loading struct {
 	event *Event // with its manifest; nil until that has come
-	state []byte // waits for the manifest
-	whole bool   // event has its state too
+	state []byte // of an event, waits for the manifest
+	come  bool   // the state has come, and is in its place
+	form  byte   // of the state
 }
 
 var errPartShort = errors.New("it ends too early")
@@ -27,12 +28,14 @@ func (s *Shard) LoadPart(part uint64, data []byte) error {
 	switch {
 	case s.loading == nil:
 		err = errors.New("the shard has been started")
-	case id == 0:
+	case id == 0 && part != berthsPart:
 		err = errors.New("no event has the id 0")
 	case len(data) == 0:
 		err = errPartShort
 	case data[0] != partFormat:
 		err = fmt.Errorf("format %d; this version knows %d", data[0], partFormat)
+	case part == berthsPart:
+		err = s.loadBerths(data)
 	case part&1 == 0:
 		err = s.loadManifest(id, data)
 	default:
@@ -84,47 +87,102 @@ func (s *Shard) loadingOf(id wire.EventID) *loading {
 func (s *Shard) loadState(id wire.EventID, data []byte) error {
 	r := partReader{b: data[1:]}
 	form, loadedAt, changed := r.u8(), r.u64(), r.u64()
-	if s.creations[id] != nil || s.deletions[id] != nil || s.loading[id] != nil && s.loading[id].whole {
+	stage := r.take(int(r.u32()))
+	l := s.loadingOf(id)
+	if l.come || l.state != nil {
 		return errors.New("its state comes twice")
 	}
+	err := r.err
+	switch {
+	case err != nil:
+	case form == formNothing:
+		err = r.finish()
+	case form == formEvent:
+		err = s.loadEvent(l, id, &r, data, loadedAt, changed)
+	case form == formCreation:
+		err = s.loadCreation(id, &r, changed)
+	case form == formDeletion:
+		s.deletions[id] = &deletion{id: r.id(), changed: changed}
+		err = r.finish()
+	case form == formDeparture:
+		err = s.loadDeparture(id, &r, changed)
+	default:
+		err = fmt.Errorf("form %d is unknown", form)
+	}
+	if err != nil || l.state != nil {
+		return err
+	}
+	l.come, l.form = true, form
+	s.loaded[id] = loadedAt
+	s.loadedTo = max(s.loadedTo, loadedAt)
+	return s.loadStage(id, stage, changed)
+}
+
+// loadStage reads the stage of an event, if there is one.
+func (s *Shard) loadStage(id wire.EventID, data []byte, changed uint64) error {
+	if len(data) == 0 {
+		return nil
+	}
+	r := partReader{b: data}
+	st := &stage{moveNumber: moveNumber{r.u64(), r.u64()}, touched: wire.Millis(r.u64()), total: r.u32(), changed: changed}
+	complete := r.u8()
 	switch {
 	case r.err != nil:
 		return r.err
-	case form == formEvent:
-		return s.loadEvent(id, &r, data, loadedAt, changed)
-	case form == formCreation:
-		return s.loadCreation(id, &r, loadedAt, changed)
-	case form == formDeletion:
-		s.deletions[id] = &deletion{id: r.id(), changed: changed, loadedAt: loadedAt}
-		return r.finish()
+	case complete > 1 || !numbered(st.number) || st.total > wire.MaxImage || st.touched < 0 || st.touched > lastTime:
+		return fmt.Errorf("its stage is of move %d, has %d bytes and was touched at %d", st.number, st.total, st.touched)
+	case complete == 1:
+		from, err := openImage(s.config, id, r.b)
+		if err != nil {
+			return fmt.Errorf("its stage: %w", err)
+		}
+		st.shard = from
+	case len(r.b) >= int(st.total):
+		return fmt.Errorf("its stage has %d bytes of an image of %d that is incomplete", len(r.b), st.total)
+	default:
+		st.bytes = bytes.Clone(r.b)
 	}
-	return fmt.Errorf("form %d is unknown", form)
+	s.stages[id] = st
+	s.staleBy(st.touched + s.config.Window)
+	return nil
 }
 
-func (s *Shard) loadCreation(id wire.EventID, r *partReader, loadedAt, changed uint64) error {
-	c := &creation{changed: changed, loadedAt: loadedAt, sum: sha256.New()}
+func (s *Shard) loadDeparture(id wire.EventID, r *partReader, changed uint64) error {
+	d := &departure{number: r.u64(), changed: changed}
+	d.digest = [32]byte(r.take(len(d.digest)))
+	d.at = wire.Millis(r.u64())
+	if r.err == nil && (d.at < 0 || d.at > lastTime) {
+		return fmt.Errorf("it left at %d", d.at)
+	}
+	s.departures[id] = d
+	s.staleBy(d.at + s.departureTime())
+	return r.finish()
+}
+
+func (s *Shard) loadCreation(id wire.EventID, r *partReader, changed uint64) error {
+	c := &creation{changed: changed, sum: sha256.New()}
 	c.digest = [32]byte(r.take(len(c.digest)))
 	c.total = r.u32()
 	c.touched = wire.Millis(r.u64())
 	if r.err != nil {
 		return r.err
 	}
-	if len(r.b) >= int(c.total) || c.total > wire.MaxAnswerBody {
-		return fmt.Errorf("it has %d bytes of a manifest of %d that is incomplete", len(r.b), c.total)
+	if len(r.b) >= int(c.total) || c.total > wire.MaxAnswerBody || c.touched < 0 || c.touched > lastTime {
+		return fmt.Errorf("it has %d bytes of a manifest of %d that is incomplete, and was touched at %d", len(r.b), c.total, c.touched)
 	}
 	c.bytes = bytes.Clone(r.b)
 	c.sum.Write(c.bytes)
 	s.creations[id] = c
+	s.staleBy(c.touched + s.config.Window)
 	return nil
 }
 
 // loadEvent reads an event's state. If its manifest has yet to come, it waits.
-func (s *Shard) loadEvent(id wire.EventID, r *partReader, data []byte, loadedAt, changed uint64) error {
+func (s *Shard) loadEvent(l *loading, id wire.EventID, r *partReader, data []byte, loadedAt, changed uint64) error {
 	manifest := r.take(int(r.u32()))
 	if r.err != nil {
 		return r.err
 	}
-	l := s.loadingOf(id)
 	if l.event == nil {
 		if len(manifest) == 0 {
 			l.state = bytes.Clone(data)
@@ -141,15 +199,24 @@ func (s *Shard) loadEvent(id wire.EventID, r *partReader, data []byte, loadedAt,
 	e := l.event
 	e.loadedAt, e.changed = loadedAt, changed
 	e.created = r.u64()
-	l.whole = true
+	if err := e.readPlace(r); err != nil {
+		return err
+	}
 	if err := e.readSettings(r); err != nil {
 		return err
 	}
 	return e.readRecords(r)
 }
 
-func (e *Event) readSettings(r *partReader) error {
+func (e *Event) readPlace(r *partReader) error {
 	e.epoch = r.u16()
+	e.skew.Store(int64(r.u64()))
+	e.stopped.Store(int64(r.u64()))
+	e.journey = journey{r.u64(), r.u64(), r.u64(), r.u64(), r.u64()}
+	return errors.Join(r.err, e.checkPlace())
+}
+
+func (e *Event) readSettings(r *partReader) error {
 	e.counter = r.u64()
 	e.floor.Store(int64(r.u64()))
 	e.wall = int64(r.u64())
@@ -252,18 +319,22 @@ func (e *Event) fillWheel() {
 // begins with an empty shard at 0 and 0. It verifies what was loaded.
 func (s *Shard) Start(index uint64, stamp wire.Millis) error {
 	for id, l := range s.loading {
-		if s.deletions[id] != nil {
-			delete(s.loading, id) // deleted between the encoding of its two parts
+		switch {
+		case !l.come:
+			return fmt.Errorf("shard: the snapshot has only one of the two parts of event %d", id)
+		case l.form != formEvent:
+			delete(s.loading, id) // it went between the encoding of its two parts
 			continue
 		}
-		if !l.whole {
-			return fmt.Errorf("shard: the snapshot has only one of the two parts of event %d", id)
+		err := l.event.check()
+		if l.event.loadedAt <= index {
+			err = errors.Join(err, l.event.checkTime(stamp))
 		}
-		if err := l.event.check(); err != nil {
+		if err != nil {
 			return fmt.Errorf("shard: event %d in the snapshot: %w", id, err)
 		}
 	}
-	s.index, s.now = index, stamp
+	s.index, s.stamp = index, stamp
 	for _, l := range s.loading {
 		e := l.event
 		s.addEvent(e)

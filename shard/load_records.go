@@ -95,6 +95,8 @@ func (h *hold) validate(ended bool) error {
 		return fmt.Errorf("it is %v with seats %#x held and %#x booked", h.state, h.held, h.booked)
 	case h.live() && (h.deadline < 1 || h.deadline >= maxTime):
 		return fmt.Errorf("its deadline is %d", h.deadline)
+	case min(h.granted, h.timed, h.touched) < 0 || max(h.granted, h.timed, h.touched) >= maxTime:
+		return fmt.Errorf("its times are %d, %d and %d", h.granted, h.timed, h.touched)
 	case h.flags >= holdGaveBack<<1 || h.flags&holdMoved != 0 && h.flags&holdPicked == 0:
 		return fmt.Errorf("its flags are %#x", h.flags)
 	}
@@ -161,6 +163,8 @@ func (e *Event) readMemo(r *partReader) error {
 		return r.err
 	case !m.id.Valid():
 		return errors.New("its id is not valid")
+	case m.now < 0 || m.now >= maxTime:
+		return fmt.Errorf("it was decided at %d", m.now)
 	case m.n > maxList || m.form >= answerForms || !m.kind.Mutates():
 		return fmt.Errorf("it is of kind %d and form %d with %d numbers", m.kind, m.form, m.n)
 	}

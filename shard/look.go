@@ -14,8 +14,9 @@ const looks = 4
 
 // Look decides requests for seats that are gone without the log: most of what
 // comes in a stampede. Any goroutine, no lock, no allocation if dst has room. If
-// decided is true the answer is status and what was appended to dst, and now is
-// the shard time it carries. Otherwise the log has to decide; Look never grants.
+// decided is true the answer is status and what was appended to dst; now is the
+// shard time at which it is given. Otherwise the log has to decide; Look never
+// grants.
 //
 // It decides that seats are taken for a hold, and that places are not enough for
 // an area, as they are at one moment during the call. It does not decide what the
@@ -54,7 +55,11 @@ func (s *Shard) lookHold(b []byte, now wire.Millis, dst []byte) (wire.Status, []
 		return 0, dst, false
 	}
 	e := s.Event(wire.EventID(binary.LittleEndian.Uint64(b)))
-	if e == nil || !e.lookable(b, now) {
+	if e == nil {
+		return 0, dst, false
+	}
+	now, ok := e.lookable(b, now)
+	if !ok {
 		return 0, dst, false
 	}
 	if rules := e.rules.Load(); n > int(rules.SeatsPerHold) || binary.LittleEndian.Uint32(b[bodyTTL:]) > rules.MaxTTL {
@@ -69,26 +74,29 @@ func (s *Shard) lookHold(b []byte, now wire.Millis, dst []byte) (wire.Status, []
 	return wire.StatusTaken, append(appendMasked(dst, seats, lost), 0, 0), true
 }
 
-// lookable checks what the log would look at before it comes to seats.
-func (e *Event) lookable(b []byte, now wire.Millis) bool {
-	if !e.live.Load() || e.Sale() != wire.SaleOpen {
-		return false
+// lookable checks what the log would look at before it comes to seats, and tells
+// the event's time when it is so late in the shard.
+func (e *Event) lookable(b []byte, shard wire.Millis) (now wire.Millis, ok bool) {
+	if e.life.Load() != lifeOn || e.Sale() != wire.SaleOpen {
+		return 0, false
 	}
+	now = e.Now(shard)
 	id := wire.ID(b[bodyID : bodyID+16])
 	if !id.Valid() {
-		return false
+		return now, false
 	}
 	if deadline := wire.Millis(binary.LittleEndian.Uint64(b[bodyDeadline:])); deadline != 0 && now > deadline {
-		return false
+		return now, false
 	}
 	t, timed := id.Time()
-	return !timed || t <= now+maxAhead
+	return now, !timed || t <= now+maxAhead
 }
 
-// stillNew is asked after the seats were looked at.
+// stillNew is asked after the seats were looked at. If the event is on, it was so
+// all the time, or has been frozen and goes on where it stood.
 func (e *Event) stillNew(b []byte) bool {
 	id := wire.ID(b[bodyID : bodyID+16])
-	return !e.everSeen(&id) && e.live.Load()
+	return !e.everSeen(&id) && e.life.Load() == lifeOn
 }
 
 // lostSeats has a bit for each seat that is taken, all at one moment. ok is false
@@ -150,7 +158,10 @@ func (s *Shard) lookArea(b []byte, now wire.Millis, dst []byte) (wire.Status, []
 	area := int(binary.LittleEndian.Uint16(b[bodyArea:]))
 	count := int(binary.LittleEndian.Uint16(b[bodyAreaCount:]))
 	e := s.Event(wire.EventID(binary.LittleEndian.Uint64(b)))
-	if e == nil || area >= len(e.lay.areas) || !e.lookable(b, now) {
+	if e == nil || area >= len(e.lay.areas) {
+		return 0, dst, false
+	}
+	if _, ok := e.lookable(b, now); !ok {
 		return 0, dst, false
 	}
 	rules := e.rules.Load()

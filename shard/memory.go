@@ -148,17 +148,24 @@ func (e *Event) dropSeats(h *hold) {
 	}
 }
 
-// nextDue is when the event has something to do: a hold expires, or something is
-// forgotten. The first may be too early, if the hold it was for is gone.
+// nextDue is the shard time at which the event has something to do: a hold expires,
+// or something is forgotten. The first may be too early, if the hold it was for is
+// gone.
 func (s *Shard) nextDue(e *Event) wire.Millis {
+	if e.journey.frozen != 0 {
+		return wire.Never
+	}
 	due := s.forgetDue(e)
 	if e.wheel != nil {
 		due = min(due, e.wheel.bound())
 	}
-	return due
+	if due == wire.Never {
+		return due
+	}
+	return due - wire.Millis(e.skew.Load())
 }
 
-// forgetDue is when an event forgets even if nobody asks anything of it.
+// forgetDue is the event time at which an event forgets even if nobody asks anything of it.
 func (s *Shard) forgetDue(e *Event) wire.Millis {
 	ended, _ := e.oldest()
 	if ended == wire.Never {

@@ -51,13 +51,13 @@ func (tr *trial) anyRecord() wire.Record {
 }
 
 func (tr *trial) fresh() wire.Record {
-	event := wire.EventID(1 + tr.rand.IntN(trialEvents))
+	event := wire.EventID(1 + tr.rand.IntN(tr.events))
 	if tr.rand.IntN(200) == 0 {
 		event = 99
 	}
 	mu := wire.Mutation{Event: event, ID: tr.newID()}
 	if tr.rand.IntN(3) == 0 {
-		mu.Deadline = tr.stamp + wire.Millis(tr.rand.IntN(3_000))
+		mu.Deadline = tr.now + wire.Millis(tr.rand.IntN(3_000))
 	}
 	switch k := tr.rand.IntN(100); {
 	case k < 40:
@@ -77,7 +77,7 @@ func (tr *trial) newID() wire.ID {
 	for i := range random {
 		random[i] = byte(tr.rand.Uint32())
 	}
-	now := tr.stamp - wire.Millis(tr.rand.IntN(50))
+	now := tr.now - wire.Millis(tr.rand.IntN(50))
 	switch tr.rand.IntN(300) {
 	case 0:
 		if len(tr.ids) > 0 {
@@ -153,7 +153,7 @@ func (tr *trial) newOnHold(mu wire.Mutation) wire.Record {
 	mu.ID = tr.someID()
 	var fence wire.Fence
 	var seats []wire.SeatID
-	for id := range wire.EventID(trialEvents + 1) {
+	for id := range wire.EventID(tr.events + 1) {
 		if h := tr.holdIn(id, mu.ID); h != nil {
 			mu.Event, fence, seats = id, h.fence, h.seats
 		}
@@ -207,7 +207,7 @@ func (tr *trial) newBooking(mu wire.Mutation) wire.Record {
 	booking := tr.someID()
 	var booked []wire.SeatID
 	for range 20 { // bookings are rarer than holds
-		for id := range wire.EventID(trialEvents + 1) {
+		for id := range wire.EventID(tr.events + 1) {
 			if h := tr.holdIn(id, booking); h != nil {
 				mu.Event, booked = id, h.in(wire.StateBooked)
 			}

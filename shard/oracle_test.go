@@ -23,7 +23,7 @@ func TestOracle(t *testing.T) {
 	const episode = 10_000 // operations; then everything begins anew
 	ops, seed := envInt(t, "USHER_ORACLE_OPS", 100_000), uint64(envInt(t, "USHER_ORACLE_SEED", int(rand.Int32())))
 	for done := 0; done < ops; done += episode {
-		if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { newTrial(t, seed).run(episode) }) {
+		if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { newTrial(t, seed, 3).run(episode) }) {
 			t.Fatalf("rerun: USHER_ORACLE_SEED=%d USHER_ORACLE_OPS=1 go test -run TestOracle ./shard", seed)
 		}
 		seed++
@@ -48,17 +48,29 @@ type trial struct {
 	t     *testing.T
 	rand  *rand.Rand
 	model *model
-	shard *shard.Shard
-	index uint64
-	stamp wire.Millis
-	log   []logged // from index 1
+	*host             // of the events
+	now   wire.Millis // time of the events; that of the host unless they have moved
+	still bool        // it stands, because they are frozen
 
+	events int           // events 1, 2 … there are
 	ids    []wire.ID     // of holds that were asked for, to speak of
 	past   []wire.Record // to repeat
 	later  []wire.Record // made, but not yet arrived
+	seen   map[string]int
+}
+
+// A host is a shard with its log, of which snapshots are taken.
+type host struct {
+	shard  *shard.Shard
+	index  uint64
+	stamp  wire.Millis
+	log    []logged // from index 1
 	stored map[uint64]storedPart
 	snap   *snapshot // under way
-	seen   map[string]int
+}
+
+func newHost(stamp wire.Millis) *host {
+	return &host{shard: shard.New(shard.Config{}), stamp: stamp, stored: make(map[uint64]storedPart)}
 }
 
 type logged struct {
@@ -81,18 +93,16 @@ type snapshot struct {
 	parts   map[uint64]storedPart
 }
 
-const trialEvents = 3
-
-func newTrial(t *testing.T, seed uint64) *trial {
+func newTrial(t *testing.T, seed uint64, events int) *trial {
 	tr := &trial{
 		t: t, rand: rand.New(rand.NewPCG(seed, 0)),
 		model:  &model{events: make(map[wire.EventID]*modelEvent)},
-		shard:  shard.New(shard.Config{}),
-		stamp:  1_000_000,
-		stored: make(map[uint64]storedPart),
+		host:   newHost(1_000_000),
+		now:    1_000_000,
+		events: events,
 		seen:   make(map[string]int),
 	}
-	for id := range wire.EventID(trialEvents) {
+	for id := range wire.EventID(events) {
 		tr.create(id + 1)
 	}
 	return tr
@@ -144,7 +154,7 @@ func (tr *trial) run(ops int) {
 		batch := tr.batch(1 + tr.rand.IntN(12))
 		done += len(batch)
 		tr.apply(batch)
-		tr.snapshots()
+		tr.snapshots(tr.host)
 		if tr.rand.IntN(50) == 0 {
 			tr.compareMaps()
 		}
@@ -159,22 +169,34 @@ func (tr *trial) run(ops int) {
 
 // apply decides a batch in one entry and lets the model check each outcome.
 func (tr *trial) apply(batch []wire.Record) {
+	passed := tr.pause()
+	tr.stamp += passed
+	tr.now += passed
+	tr.decide(batch)
+}
+
+// pause is how long it takes to the next entry.
+func (tr *trial) pause() wire.Millis {
 	switch tr.rand.IntN(200) {
 	case 0:
 		// The shard had nothing to do for long; but see executesAgain.
-		tr.stamp += wire.Millis(tr.rand.IntN(modelWindow / 2))
+		return wire.Millis(tr.rand.IntN(modelWindow / 2))
 	case 1, 2, 3, 4, 5, 6, 7, 8:
-		tr.stamp += wire.Millis(tr.rand.IntN(5_000))
+		return wire.Millis(tr.rand.IntN(5_000))
 	default:
-		tr.stamp += wire.Millis(tr.rand.IntN(60))
+		return wire.Millis(tr.rand.IntN(60))
 	}
+}
+
+// decide applies a batch now.
+func (tr *trial) decide(batch []wire.Record) {
 	tr.index++
 	var ops []byte
 	for _, r := range batch {
 		ops = r.Append(ops)
 	}
 	tr.log = append(tr.log, logged{tr.stamp, ops})
-	tr.model.advance(tr.stamp)
+	tr.model.advance(tr.now)
 	answered := 0
 	tr.shard.Apply(tr.index, tr.stamp, ops, func(i int, s wire.Status, body []byte) {
 		if i != answered {
@@ -183,7 +205,7 @@ func (tr *trial) apply(batch []wire.Record) {
 		answered++
 		tr.seen[s.String()]++
 		if err := tr.model.decide(batch[i], s, body); err != nil {
-			tr.t.Fatalf("entry %d at %d, operation %d, kind %d: %v", tr.index, tr.stamp, i, batch[i].Kind, err)
+			tr.t.Fatalf("entry %d at %d, operation %d, kind %d: %v", tr.index, tr.now, i, batch[i].Kind, err)
 		}
 	})
 	if answered != len(batch) {
@@ -192,48 +214,48 @@ func (tr *trial) apply(batch []wire.Record) {
 }
 
 // snapshots goes on with a snapshot, one or two parts at a time.
-func (tr *trial) snapshots() {
-	if tr.snap == nil {
-		if tr.rand.IntN(20) == 0 {
-			tr.beginSnapshot()
+func (tr *trial) snapshots(h *host) {
+	if h.snap == nil {
+		if h.index > 0 && tr.rand.IntN(20) == 0 {
+			tr.beginSnapshot(h)
 		}
 		return
 	}
 	if tr.rand.IntN(30) == 0 {
-		tr.snap = nil // abandoned
+		h.snap = nil // abandoned
 		return
 	}
 	for range 1 + tr.rand.IntN(2) {
-		if len(tr.snap.todo) == 0 {
-			tr.finishSnapshot()
+		if len(h.snap.todo) == 0 {
+			tr.finishSnapshot(h)
 			return
 		}
-		id := tr.snap.todo[0]
-		tr.snap.todo = tr.snap.todo[1:]
-		if data, ok := tr.shard.EncodePart(nil, id); ok {
-			tr.snap.parts[id] = storedPart{tr.snap.changed[id], data}
+		id := h.snap.todo[0]
+		h.snap.todo = h.snap.todo[1:]
+		if data, ok := h.shard.EncodePart(nil, id); ok {
+			h.snap.parts[id] = storedPart{h.snap.changed[id], data}
 		}
 	}
 }
 
-func (tr *trial) beginSnapshot() {
-	s := &snapshot{index: tr.index, stamp: tr.stamp, changed: make(map[uint64]uint64), parts: make(map[uint64]storedPart)}
-	tr.shard.Parts(func(id, changed uint64) {
+func (tr *trial) beginSnapshot(h *host) {
+	s := &snapshot{index: h.index, stamp: h.stamp, changed: make(map[uint64]uint64), parts: make(map[uint64]storedPart)}
+	h.shard.Parts(func(id, changed uint64) {
 		s.changed[id] = changed
-		if have, ok := tr.stored[id]; ok && have.changed == changed {
+		if have, ok := h.stored[id]; ok && have.changed == changed {
 			s.parts[id] = have
 			return
 		}
 		s.todo = append(s.todo, id)
 	})
 	tr.rand.Shuffle(len(s.todo), func(i, j int) { s.todo[i], s.todo[j] = s.todo[j], s.todo[i] })
-	tr.snap = s
+	h.snap = s
 }
 
 // finishSnapshot restores it, replays what came after, and compares.
-func (tr *trial) finishSnapshot() {
-	s := tr.snap
-	tr.snap, tr.stored = nil, s.parts
+func (tr *trial) finishSnapshot(h *host) {
+	s := h.snap
+	h.snap, h.stored = nil, s.parts
 	restored := shard.New(shard.Config{})
 	for id, p := range s.parts {
 		if err := restored.LoadPart(id, p.data); err != nil {
@@ -243,20 +265,29 @@ func (tr *trial) finishSnapshot() {
 	if err := restored.Start(s.index, s.stamp); err != nil {
 		tr.t.Fatalf("start from the snapshot at %d: %v", s.index, err)
 	}
-	for i := s.index; i < tr.index; i++ {
-		restored.Apply(i+1, tr.log[i].stamp, tr.log[i].ops, nil)
+	for i := s.index; i < h.index; i++ {
+		restored.Apply(i+1, h.log[i].stamp, h.log[i].ops, nil)
 	}
-	if a, b := tr.shard.Hash(), restored.Hash(); a != b {
-		tr.t.Fatalf("entry %d: hash %x, restored from the snapshot at %d it is %x", tr.index, a, s.index, b)
+	if a, b := h.shard.Hash(), restored.Hash(); a != b {
+		tr.t.Fatalf("entry %d: hash %x, restored from the snapshot at %d it is %x", h.index, a, s.index, b)
 	}
-	for _, m := range []*shard.Shard{tr.shard, restored} {
-		if due, want := m.NextDue(), tr.model.nextDue(); due > want {
-			tr.t.Fatalf("entry %d: next due at %d, but a hold at %d", tr.index, due, want)
+	for _, m := range []*shard.Shard{h.shard, restored} {
+		if due, want := m.NextDue(), tr.nextDue(h); due > want {
+			tr.t.Fatalf("entry %d: next due at %d, but a hold at %d", h.index, due, want)
 		}
 	}
 	if tr.rand.IntN(2) == 0 {
-		tr.shard = restored
+		h.shard = restored
 	}
+}
+
+// nextDue is the shard time at which a hold expires, as the model sees it.
+func (tr *trial) nextDue(h *host) wire.Millis {
+	due := tr.model.nextDue()
+	if h != tr.host || tr.still || due == wire.Never {
+		return wire.Never
+	}
+	return due - tr.now + h.stamp
 }
 
 // compareMaps holds every seat and every hold against the model.
@@ -284,7 +315,7 @@ func (tr *trial) compareHold(id wire.EventID, e *modelEvent, h *modelHold) {
 	tr.shard.Read(wire.Record{Kind: wire.KindGetHold, Body: ref.Append(nil)}, func(s wire.Status, body []byte) {
 		a := e.answers[h.id]
 		if s == wire.StatusUnknownHold || s == wire.StatusTooOld {
-			if a.ended == wire.Never || tr.stamp-a.ended < modelWindow {
+			if a.ended == wire.Never || tr.now-a.ended < modelWindow {
 				tr.t.Fatalf("entry %d, event %d: hold %v is not known any more: %v", tr.index, id, h.id, s)
 			}
 			return

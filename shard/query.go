@@ -8,13 +8,28 @@ import (
 )
 
 // Read answers a read that has its place in the log, after all that was applied:
-// a hold, or whatever Query answers.
+// a hold, or whatever Query answers. Of an event that is frozen or has left, it
+// says so.
 func (s *Shard) Read(q wire.Record, out func(status wire.Status, body []byte)) {
-	if q.Kind == wire.KindGetHold {
+	switch id, ok := readOf(q); {
+	case ok && s.away(id, s.find(id)):
+		out(wire.StatusMoved, nil)
+	case q.Kind == wire.KindGetHold:
 		out(s.getHold(q.Body))
-		return
+	default:
+		out(s.Query(q, s.stamp, nil))
 	}
-	out(s.Query(q, s.now, nil))
+}
+
+// readOf is the event that a read is about.
+func readOf(q wire.Record) (id wire.EventID, ok bool) {
+	switch q.Kind {
+	case wire.KindEvent, wire.KindManifest, wire.KindMap, wire.KindChanges, wire.KindGetHold:
+		if len(q.Body) >= 8 {
+			return wire.EventID(binary.LittleEndian.Uint64(q.Body)), true
+		}
+	}
+	return 0, false
 }
 
 func (s *Shard) getHold(body []byte) (wire.Status, []byte) {
@@ -29,6 +44,7 @@ func (s *Shard) getHold(body []byte) (wire.Status, []byte) {
 	if e == nil {
 		return wire.StatusUnknownEvent, nil
 	}
+	s.now = e.Now(s.stamp)
 	_, h := e.holdByID(&ref.ID)
 	if h == nil {
 		return s.unknownHold(e, &ref.ID)
@@ -49,8 +65,9 @@ func (s *Shard) getHold(body []byte) (wire.Status, []byte) {
 
 // Query answers reads that need no place in the log: KindEvent, KindManifest,
 // KindMap and KindChanges. Each answer is consistent in itself and has the version
-// it is of. Any goroutine. The body is appended to dst.
-func (s *Shard) Query(r wire.Record, now wire.Millis, dst []byte) (wire.Status, []byte) {
+// it is of. Any goroutine; shard is the shard time at which it asks. The body is
+// appended to dst.
+func (s *Shard) Query(r wire.Record, shard wire.Millis, dst []byte) (wire.Status, []byte) {
 	q := wire.ChangesQuery{}
 	var err error
 	switch r.Kind {
@@ -71,6 +88,7 @@ func (s *Shard) Query(r wire.Record, now wire.Millis, dst []byte) (wire.Status, 
 		return wire.StatusUnknownEvent, dst
 	}
 	start := len(dst)
+	now := e.Now(shard)
 	switch r.Kind {
 	case wire.KindEvent:
 		dst = s.appendInfo(dst, e, now)

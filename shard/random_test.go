@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/usher-seats/usher/wire"
 )
 
@@ -310,21 +312,58 @@ func replayRound(t *testing.T, rnd *rand.Rand) {
 	}
 }
 
-// A changedState is the state of an event and the entry that changed it last.
+// A changedState is what there is under an id and the entry that changed it last.
 type changedState struct{ changed, hash uint64 }
 
-// verifyChanged looks whether events that are not the same any more say so: what
-// has not changed is not encoded again.
+// verifyChanged looks whether parts that are not the same any more say so: what has
+// not changed is not encoded again.
 func verifyChanged(t *testing.T, s *Shard, seen map[wire.EventID]changedState) {
 	t.Helper()
-	s.Events(func(e *Event) bool {
-		now := changedState{e.changed, e.hash()}
-		if before := seen[e.id]; before.changed == now.changed && before.hash != now.hash {
-			t.Fatalf("event %d is not what it was, but was last changed at entry %d", e.id, e.changed)
+	verify := func(id wire.EventID) {
+		b := s.under(id)
+		now := changedState{b.changed(), b.hash()}
+		if before := seen[id]; before.changed == now.changed && before.hash != now.hash {
+			t.Fatalf("event %d is not what it was, but was last changed at entry %d", id, now.changed)
 		}
-		seen[e.id] = now
+		seen[id] = now
+	}
+	s.Events(func(e *Event) bool {
+		verify(e.id)
 		return true
 	})
+	for id := range s.creations {
+		verify(id)
+	}
+	for id := range s.deletions {
+		verify(id)
+	}
+	for id := range s.departures {
+		verify(id)
+	}
+	for id := range s.stages {
+		verify(id)
+	}
+}
+
+func (b belongings) hash() uint64 {
+	data := []byte{b.form()}
+	switch {
+	case b.event != nil:
+		data = appendU64(b.event.appendPlace(data), b.event.hash())
+	case b.creation != nil:
+		data = b.creation.append(data)
+	case b.deletion != nil:
+		data = append(data, b.deletion.id[:]...)
+	case b.departure != nil:
+		data = b.departure.append(data)
+	}
+	if b.stage != nil {
+		data = append(b.stage.appendHead(data), b.stage.bytes...)
+		if b.stage.shard != nil {
+			data = appendU64(data, b.stage.shard.Hash())
+		}
+	}
+	return xxhash.Sum64(data)
 }
 
 // difference says where two shards differ.
@@ -332,9 +371,11 @@ func difference(a, b *Shard) (text string) {
 	shards := [2]*Shard{a, b}
 	var seen [2]map[string]uint64
 	for i, s := range shards {
-		seen[i] = map[string]uint64{"now": uint64(s.now)}
+		seen[i] = map[string]uint64{"now": uint64(s.stamp)}
 		s.Events(func(e *Event) bool {
 			seen[i][fmt.Sprint("event ", e.id)] = e.hash()
+			seen[i][fmt.Sprint("move of event ", e.id)] = e.journey.least
+			seen[i][fmt.Sprint("skew of event ", e.id)] = uint64(e.skew.Load())
 			return true
 		})
 		for id, c := range s.creations {
@@ -342,6 +383,15 @@ func difference(a, b *Shard) (text string) {
 		}
 		for id := range s.deletions {
 			seen[i][fmt.Sprint("deletion ", id)] = 1
+		}
+		for id, d := range s.departures {
+			seen[i][fmt.Sprint("departure ", id)] = d.number
+		}
+		for id, st := range s.stages {
+			seen[i][fmt.Sprint("stage ", id)] = st.number<<32 | st.attempt<<8 | uint64(len(st.bytes))
+		}
+		for id, b := range s.berths.of {
+			seen[i][fmt.Sprint("berth ", id)] = b.number<<32 | uint64(b.touched)
 		}
 	}
 	for i := range seen {
@@ -358,18 +408,34 @@ func difference(a, b *Shard) (text string) {
 func exactDue(s *Shard) wire.Millis {
 	due := wire.Never
 	s.Events(func(e *Event) bool {
+		if e.journey.frozen != 0 {
+			return true
+		}
+		own := wire.Never
 		e.eachHold(func(_ uint32, h *hold) {
 			if h.live() {
-				due = min(due, h.deadline)
+				own = min(own, h.deadline)
 			}
 		})
 		if ended, _ := e.oldest(); ended != wire.Never {
-			due = min(due, (ended+s.config.Window+wakeEvery-1)/wakeEvery*wakeEvery)
+			own = min(own, (ended+s.config.Window+wakeEvery-1)/wakeEvery*wakeEvery)
+		}
+		if own != wire.Never {
+			due = min(due, own-wire.Millis(e.skew.Load()))
 		}
 		return true
 	})
 	for _, c := range s.creations {
 		due = min(due, c.touched+s.config.Window)
+	}
+	for _, st := range s.stages {
+		due = min(due, st.touched+s.config.Window)
+	}
+	for _, b := range s.berths.of {
+		due = min(due, b.touched+s.config.Window)
+	}
+	for _, d := range s.departures {
+		due = min(due, d.at+departureWindows*s.config.Window)
 	}
 	return due
 }
@@ -383,7 +449,7 @@ type snapshotRun struct {
 }
 
 func beginSnapshot(s *Shard) *snapshotRun {
-	r := &snapshotRun{index: s.index, stamp: s.now, parts: map[uint64][]byte{}}
+	r := &snapshotRun{index: s.index, stamp: s.stamp, parts: map[uint64][]byte{}}
 	s.Parts(func(id, _ uint64) { r.todo = append(r.todo, id) })
 	return r
 }

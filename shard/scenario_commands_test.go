@@ -70,8 +70,8 @@ func (c *command) seat(text string) wire.SeatID {
 	return wire.SeatID(w*wordBits + b)
 }
 
-// id gives the id with a name. A number is a timed id, of the time when it first
-// came or of time=; a word is a hashed key; none is an id that is not valid.
+// id gives the id with a name. A number is a timed id, of the event's time when it
+// first came or of time=; a word is a hashed key; none is an id that is not valid.
 func (c *command) id(key string) wire.ID {
 	name := c.word(key, "")
 	if name == "none" {
@@ -82,7 +82,7 @@ func (c *command) id(key string) wire.ID {
 	}
 	id := wire.KeyID(name)
 	if n, err := strconv.Atoi(name); err == nil {
-		id = numberedID(wire.Millis(c.number("time", int(c.sc.at))), n)
+		id = numberedID(wire.Millis(c.number("time", int(c.sc.now()))), n)
 	}
 	c.sc.ids[name] = id
 	c.sc.names = append(c.sc.names, name)
@@ -94,7 +94,7 @@ func (c *command) newID() wire.ID {
 	if c.flag("id") {
 		return c.id("id")
 	}
-	return numberedID(c.sc.at, 1_000_000+int(c.sc.index)*1000+len(c.sc.what))
+	return numberedID(c.sc.now(), 1_000_000+int(c.sc.index)*1000+len(c.sc.what))
 }
 
 func (c *command) mutation() wire.Mutation {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -54,6 +53,21 @@ type scenario struct {
 	load   []byte // manifest
 	batch  []byte // records of a batch that is being written
 	what   []wire.Kind
+
+	// A transcript about moves has several shards, and each its log.
+	name   string // of the one that commands go to
+	others map[string]other
+	log    []logged // from entry 1
+	image  []byte   // the latest that was taken
+	frozen wire.Frozen
+}
+
+// An other is a shard that commands do not go to at the moment.
+type other struct {
+	s     *Shard
+	index uint64
+	at    wire.Millis
+	log   []logged
 }
 
 func newScenario(c Config) *scenario {
@@ -62,6 +76,9 @@ func newScenario(c Config) *scenario {
 
 func (sc *scenario) run(t *testing.T, d *datadriven.TestData) string {
 	c := &command{T: t, d: d, sc: sc}
+	if d.Cmd == "shard" {
+		return sc.turn(c)
+	}
 	sc.at = wire.Millis(c.number("at", int(sc.at)))
 	switch d.Cmd {
 	case "config":
@@ -83,11 +100,15 @@ func (sc *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		return sc.due()
 	case "restore":
 		return sc.restore(t)
+	case "image":
+		return sc.takeImage(c)
 	case "sale":
 		e := sc.s.Event(sc.event)
 		return fmt.Sprintf("%v due=%v", e.Sale(), e.SaleDue(int64(c.number("wall", 0))))
 	}
-	sc.add(c.record())
+	for _, r := range c.records() {
+		sc.add(r)
+	}
 	return sc.apply(t)
 }
 
@@ -113,6 +134,7 @@ func (sc *scenario) add(r wire.Record) {
 func (sc *scenario) apply(t *testing.T) string {
 	var out strings.Builder
 	sc.index++
+	sc.log = append(sc.log, logged{sc.at, slices.Clone(sc.batch)})
 	asked := 0
 	sc.s.Apply(sc.index, sc.at, sc.batch, func(i int, s wire.Status, body []byte) {
 		if i != asked {
@@ -125,6 +147,11 @@ func (sc *scenario) apply(t *testing.T) string {
 		}
 		out.WriteString(answerText(kind, s, body))
 		out.WriteByte('\n')
+		if kind == wire.KindFreeze && s == wire.StatusOK {
+			if err := sc.frozen.Decode(body); err != nil {
+				t.Error(err)
+			}
+		}
 	})
 	if asked < len(sc.what) {
 		t.Errorf("%d operations got %d outcomes", len(sc.what), asked)
@@ -196,11 +223,38 @@ func verifyShard(t testing.TB, s *Shard) {
 		if e.loadedAt <= s.index && e.due != s.nextDue(e) || (e.at != 0) != (e.due != wire.Never) {
 			t.Fatalf("event %d: due at %d, is at %d; its place on the agenda is %d", e.id, s.nextDue(e), e.due, e.at)
 		}
+		if e.life.Load() != e.journey.life() || s.creations[e.id] != nil || s.deletions[e.id] != nil || s.departures[e.id] != nil {
+			t.Fatalf("event %d lives and has been created, deleted or left: life %d", e.id, e.life.Load())
+		}
 		return true
 	})
 	for i, e := range s.agenda.heap {
 		if e.at != i+1 || i > 0 && s.agenda.heap[(i+1)/2-1].due > e.due || !e.Live() {
 			t.Fatalf("event %d is number %d on the agenda and says %d", e.id, i+1, e.at)
+		}
+	}
+	verifyStages(t, s)
+}
+
+func verifyStages(t testing.TB, s *Shard) {
+	t.Helper()
+	sum := uint64(0)
+	for _, b := range s.berths.of {
+		sum += uint64(b.total)
+	}
+	if sum != s.berths.bytes || sum > maxStaged || len(s.berths.of) > maxStages {
+		t.Fatalf("%d berths have %d bytes, counted %d", len(s.berths.of), sum, s.berths.bytes)
+	}
+	for id, st := range s.stages {
+		b, has := s.berths.of[id]
+		if !s.contained(id) && (!has || b.compare(st.moveNumber) < 0 || b.total < st.total || b.touched < st.touched) {
+			t.Fatalf("the stage of event %d is %+v, its berth %+v", id, st, b)
+		}
+		if (st.shard == nil) == (st.bytes == nil) || len(st.bytes) >= int(st.total) {
+			t.Fatalf("the stage of event %d has %d bytes of %d", id, len(st.bytes), st.total)
+		}
+		if st.shard != nil {
+			verifyShard(t, st.shard)
 		}
 	}
 }
@@ -228,7 +282,7 @@ func restored(t testing.TB, s *Shard, c Config) *Shard {
 			t.Fatal(err)
 		}
 	}
-	if err := fresh.Start(s.index, s.now); err != nil {
+	if err := fresh.Start(s.index, s.stamp); err != nil {
 		t.Fatal(err)
 	}
 	fresh.Parts(func(id, changed uint64) {
@@ -315,158 +369,6 @@ func (sc *scenario) makeEvent(c *command) string {
 		sc.add(wire.Record{Kind: wire.KindCreate, Body: o.Append(nil)})
 	}
 	return sc.apply(c.T)
-}
-
-// answerText is an outcome as people read it.
-func answerText(kind wire.Kind, s wire.Status, body []byte) string {
-	text := s.String()
-	switch s {
-	case wire.StatusOK:
-		return text + okText(kind, body)
-	case wire.StatusLate, wire.StatusTooOld, wire.StatusIDAhead:
-		var c wire.Clock
-		return text + decoded(c.Decode(body), func() string { return fmt.Sprintf(" now=%d", c.Now) })
-	case wire.StatusBadRequest, wire.StatusUnknownPlace, wire.StatusExists, wire.StatusTooLarge, wire.StatusUnknownKind:
-		return text + ": " + string(body)
-	case wire.StatusTaken, wire.StatusOrphan, wire.StatusChannelRequired, wire.StatusUnknownSeat, wire.StatusLost:
-		var l wire.SeatsLost
-		return text + decoded(l.Decode(body), func() string {
-			offer := ""
-			if l.Offer.Len() > 0 {
-				offer = " offer=" + seatsText(l.Offer)
-			}
-			return fmt.Sprintf(" %s%s now=%d", seatsText(l.Seats), offer, l.Now)
-		})
-	}
-	if len(body) > 0 {
-		text += fmt.Sprintf(" with a body of %d bytes", len(body))
-	}
-	return text
-}
-
-func decoded(err error, text func() string) string {
-	if err != nil {
-		return " BODY: " + err.Error()
-	}
-	return text()
-}
-
-func okText(kind wire.Kind, body []byte) string {
-	switch kind {
-	case wire.KindHold, wire.KindHoldBest, wire.KindHoldArea:
-		var g wire.Granted
-		return decoded(g.Decode(body), func() string {
-			return fmt.Sprintf(" %s fence=%d until=%d now=%d", seatsText(g.Seats), g.Fence.Counter(), g.Deadline, g.Now)
-		})
-	case wire.KindExtend, wire.KindPay:
-		var m wire.Timing
-		return decoded(m.Decode(body), func() string { return fmt.Sprintf(" until=%d now=%d", m.Deadline, m.Now) })
-	case wire.KindConfirm, wire.KindExchange:
-		var c wire.Confirmed
-		return decoded(c.Decode(body), func() string {
-			text := fmt.Sprintf(" %s now=%d", seatsText(c.Seats), c.Now)
-			if c.Reacquired {
-				text += " reacquired"
-			}
-			return text
-		})
-	case wire.KindRelease, wire.KindCancel:
-		var l wire.SeatsLost
-		return decoded(l.Decode(body), func() string { return fmt.Sprintf(" %s now=%d", seatsText(l.Seats), l.Now) })
-	case wire.KindGetHold:
-		var h wire.HoldInfo
-		return decoded(h.Decode(body), func() string { return holdText(&h) })
-	case wire.KindMap:
-		var m wire.SeatMap
-		return decoded(m.Decode(body), func() string { return mapText(&m) })
-	case wire.KindChanges:
-		var c wire.Changes
-		return decoded(c.Decode(body), func() string { return changesText(&c) })
-	case wire.KindEvent:
-		var i wire.EventInfo
-		return decoded(i.Decode(body), func() string { return infoText(&i) })
-	}
-	if len(body) > 0 {
-		return fmt.Sprintf(" with a body of %d bytes", len(body))
-	}
-	return ""
-}
-
-func holdText(h *wire.HoldInfo) string {
-	s := fmt.Sprintf(" %v fence=%d", h.State, h.Fence.Counter())
-	if h.Deadline > 0 {
-		s += fmt.Sprintf(" until=%d", h.Deadline)
-	}
-	if h.Extensions > 0 {
-		s += fmt.Sprintf(" extensions=%d", h.Extensions)
-	}
-	if h.Buyer != 0 {
-		s += fmt.Sprintf(" buyer=%d", h.Buyer)
-	}
-	if h.Held.Len() > 0 {
-		s += " held=" + seatsText(h.Held)
-	}
-	if h.Booked.Len() > 0 {
-		s += " booked=" + seatsText(h.Booked)
-	}
-	if h.Reacquired {
-		s += " reacquired"
-	}
-	return s
-}
-
-// mapText draws a word per line: . free, h held, b booked, x blocked or no seat.
-func mapText(m *wire.SeatMap) string {
-	s := fmt.Sprintf(" version=%d", m.Version.Counter())
-	for w := range len(m.Planes) / 16 {
-		line := make([]byte, 64)
-		for i := range line {
-			line[i] = ".hbx"[m.State(wire.SeatID(w*64+i))]
-		}
-		s += "\n" + strings.TrimRight(string(line), "x")
-	}
-	return s
-}
-
-func changesText(c *wire.Changes) string {
-	s := fmt.Sprintf(" version=%d", c.Version.Counter())
-	if c.Resync {
-		return s + " resync"
-	}
-	for i := range c.Len() {
-		one := c.At(i)
-		s += fmt.Sprintf("\n%d: %s %v → %v", one.Version.Counter(), seatText(one.Seat), one.From, one.To)
-	}
-	return s
-}
-
-func infoText(i *wire.EventInfo) string {
-	s := fmt.Sprintf(" version=%d %v%s", i.Version.Counter(), i.Sale, countsText(i.Total))
-	for k, c := range i.Sections {
-		s += fmt.Sprintf("\nsection %d:%s", k, countsText(c))
-	}
-	for k, c := range i.Categories {
-		s += fmt.Sprintf("\ncategory %d:%s", k, countsText(c))
-	}
-	for _, name := range i.Channels {
-		s += fmt.Sprintf("\nchannel %s", name)
-	}
-	return s
-}
-
-func seatText(s wire.SeatID) string {
-	if s < wordBits {
-		return strconv.Itoa(int(s))
-	}
-	return fmt.Sprintf("%d:%d", s/wordBits, s%wordBits)
-}
-
-func seatsText(l wire.SeatList) string {
-	var parts []string
-	for i := range l.Len() {
-		parts = append(parts, seatText(l.At(i)))
-	}
-	return "(" + strings.Join(parts, ",") + ")"
 }
 
 // numberedID is the id that a number in a transcript stands for.

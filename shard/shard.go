@@ -49,8 +49,8 @@ func (c Config) validate() error {
 	return nil
 }
 
-// A Shard decides for a set of events. Apply, Read, NextDue, Parts, EncodePart,
-// LoadPart and Start belong to the goroutine that applies the log; Event, Look,
+// A Shard decides for a set of events. Apply, Read, NextDue, AppendImage, Parts,
+// EncodePart, LoadPart and Start belong to the goroutine that applies the log; Event, Look,
 // Query and the exported methods of Event to anybody.
 type Shard struct {
 	events atomic.Pointer[eventTable]
@@ -65,14 +65,26 @@ type Shard struct {
 
 	config  Config
 	index   uint64      // of the latest entry applied
-	now     wire.Millis // shard time: the latest stamp applied
+	stamp   wire.Millis // shard time: the latest stamp applied
+	now     wire.Millis // time of the event that is being looked after; shard time if there is none
 	agenda  agenda
 	waiting []*Event // loaded from later than index, so that nothing expires yet
 
-	creations map[wire.EventID]*creation
-	deletions map[wire.EventID]*deletion
-	fresh     []*deletion               // that still have a manifest, in order
+	// What there is beside events. An id has an event or one of the first three,
+	// and may have a stage with it.
+	creations  map[wire.EventID]*creation
+	deletions  map[wire.EventID]*deletion
+	departures map[wire.EventID]*departure
+	stages     map[wire.EventID]*stage
+	berths     berths
+	staleDue   wire.Millis // none of these is to be given up before
+
+	leftovers map[wire.EventID]leftover
 	loading   map[wire.EventID]*loading // between LoadPart and Start
+	loaded    map[wire.EventID]uint64   // entries that were contained in what was loaded, by id
+	loadedTo  uint64                    // the last of them all
+
+	staged bool // this is the shard of a stage: nothing arrives here
 
 	settling []*Event // whose agenda is to be corrected when Apply ends
 	latest   *Event   // that an operation was on
@@ -95,10 +107,15 @@ func New(c Config) *Shard {
 		panic("shard: " + err.Error())
 	}
 	s := &Shard{
-		config:    c,
-		creations: make(map[wire.EventID]*creation),
-		deletions: make(map[wire.EventID]*deletion),
-		loading:   make(map[wire.EventID]*loading),
+		config:     c,
+		staleDue:   wire.Never,
+		creations:  make(map[wire.EventID]*creation),
+		deletions:  make(map[wire.EventID]*deletion),
+		departures: make(map[wire.EventID]*departure),
+		stages:     make(map[wire.EventID]*stage),
+		leftovers:  make(map[wire.EventID]leftover),
+		loading:    make(map[wire.EventID]*loading),
+		loaded:     make(map[wire.EventID]uint64),
 	}
 	s.events.Store(newEventTable(0))
 	return s
@@ -173,13 +190,14 @@ func (s *Shard) addEvent(e *Event) {
 		}
 		s.events.Store(t)
 	}
-	e.live.Store(true)
+	e.life.Store(e.journey.life())
 	t.put(e)
 }
 
 // removeEvent ends an event. Readers who have it see that it is not live.
 func (s *Shard) removeEvent(e *Event) {
-	e.live.Store(false)
+	e.life.Store(lifeOver)
+	s.leftovers[e.id] = leftover{manifest: e.manifest, created: e.created}
 	s.agenda.remove(e)
 	if s.latest == e {
 		s.latest = nil

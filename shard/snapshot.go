@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"github.com/cespare/xxhash/v2"
-
 	"github.com/usher-seats/usher/wire"
 )
 
@@ -13,95 +11,148 @@ import (
 // its state. All numbers are little-endian; lengths are in bytes.
 //
 //	manifest:  u8 format, u64 entry that made the event, encoded manifest
-//	state:     u8 format, u8 form, u64 entry encoded at, u64 entry changed at, …
+//	state:     u8 format, u8 form, u64 entry encoded at, u64 entry changed at,
+//	           u32 length, stage, …
 //
-// State comes in three forms: an event, one that is being created, and one that
-// was deleted. The manifest of an event is in its state too, until it has been
-// encoded once as a part of its own: an event that is not there yet when a
-// snapshot begins has no such part, and may be there when its turn comes.
+// State has everything that the shard has under an id, because an entry can make
+// one thing of another: it comes in the form of an event, one that is being
+// created, one that was deleted, one that has left, and nothing; and with each but
+// the deletion there may be a stage, in which an event is about to arrive. The
+// manifest of an event is in its state too, until it has been encoded once as a
+// part of its own: an event that is not there yet when a snapshot begins has no
+// such part, and may be there when its turn comes.
+//
+//	stage:     u64 number, u64 attempt, u64 touched, u32 total, u8 complete,
+//	           the first bytes of an image; if complete, an image
+//
+// Id 0, which no event has, is that of the berths.
 //
 // What is derived is left out: planes other than blocked, wheel, id table,
 // counts of buyers, indexes, change ring.
-const partFormat = 1
+const partFormat = 2
 
 // Forms of state.
 const (
-	formEvent    = 1
-	formCreation = 2
-	formDeletion = 3
+	formNothing   = 0
+	formEvent     = 1
+	formCreation  = 2
+	formDeletion  = 3
+	formDeparture = 4
 )
+
+const berthsPart = 0
 
 func manifestPart(id wire.EventID) uint64 { return uint64(id) << 1 }
 func statePart(id wire.EventID) uint64    { return uint64(id)<<1 | 1 }
 
 // Parts yields the parts of a snapshot and the entry that last changed each. It
-// begins a snapshot: whoever then encodes the parts may be given parts of events
-// that were deleted meanwhile, but not any more after the next call.
+// begins a snapshot: whoever then encodes the parts is still given what is needed
+// of events that went meanwhile, but not any more after the next call.
 func (s *Shard) Parts(yield func(id, changed uint64)) {
 	s.Events(func(e *Event) bool {
 		yield(manifestPart(e.id), e.created)
-		yield(statePart(e.id), e.changed)
+		yield(statePart(e.id), s.under(e.id).changed())
 		return true
 	})
-	for id, c := range s.creations {
-		yield(statePart(id), c.changed)
+	for id := range s.creations {
+		yield(statePart(id), s.under(id).changed())
 	}
 	for id, d := range s.deletions {
 		yield(statePart(id), d.changed)
 	}
-	for _, d := range s.fresh {
-		d.manifest = nil
+	for id := range s.departures {
+		yield(statePart(id), s.under(id).changed())
 	}
-	s.fresh = s.fresh[:0]
+	for id, st := range s.stages {
+		if s.under(id).form() == formNothing {
+			yield(statePart(id), st.changed)
+		}
+	}
+	clear(s.leftovers)
+	s.berths.picture = s.berths.picture[:0]
+	if len(s.berths.of) > 0 {
+		s.berths.picture = s.berths.append(s.berths.picture)
+		yield(berthsPart, s.berths.changed)
+	}
 }
 
 // EncodePart appends a part as of now. ok is false if there is no such part, or
 // no longer.
 func (s *Shard) EncodePart(dst []byte, part uint64) (data []byte, ok bool) {
 	id := wire.EventID(part >> 1)
-	e, c, d := s.find(id), s.creations[id], s.deletions[id]
 	switch {
-	case part&1 == 0 && e != nil:
+	case part == berthsPart:
+		return append(dst, s.berths.picture...), len(s.berths.picture) > 0
+	case part&1 == 0:
+		return s.encodeManifest(dst, id)
+	default:
+		return s.encodeState(dst, id)
+	}
+}
+
+func (s *Shard) encodeManifest(dst []byte, id wire.EventID) (data []byte, ok bool) {
+	if e := s.find(id); e != nil {
 		e.encoded = true
 		return appendManifestPart(dst, e.created, e.manifest), true
-	case part&1 == 0 && d != nil && d.manifest != nil:
-		return appendManifestPart(dst, d.created, d.manifest), true
-	case part&1 == 0:
-		return dst, false
-	case e != nil:
-		dst = s.appendHeader(dst, formEvent, e.changed)
-		return e.appendState(dst), true
-	case c != nil:
-		dst = s.appendHeader(dst, formCreation, c.changed)
-		return c.append(dst), true
-	case d != nil:
-		dst = s.appendHeader(dst, formDeletion, d.changed)
-		return append(dst, d.id[:]...), true
+	}
+	if l := s.leftovers[id]; l.manifest != nil {
+		return appendManifestPart(dst, l.created, l.manifest), true
 	}
 	return dst, false
+}
+
+func (s *Shard) encodeState(dst []byte, id wire.EventID) (data []byte, ok bool) {
+	b := s.under(id)
+	form := b.form()
+	if _, left := s.leftovers[id]; form == formNothing && b.stage == nil && !left {
+		return dst, false
+	}
+	dst = s.appendHeader(dst, id, form, b.changed())
+	dst = appendCounted(dst, func(dst []byte) []byte { return b.stage.append(dst, id) })
+	switch form {
+	case formEvent:
+		manifest := b.event.manifest
+		if b.event.encoded {
+			manifest = nil
+		}
+		dst = b.event.appendState(dst, manifest)
+	case formCreation:
+		dst = b.creation.append(dst)
+	case formDeletion:
+		dst = append(dst, b.deletion.id[:]...)
+	case formDeparture:
+		dst = b.departure.append(dst)
+	}
+	return dst, true
 }
 
 // PartSize is about the length of a part, rather more than less; 0 if there is no
 // such part.
 func (s *Shard) PartSize(part uint64) int {
-	const heads = 128 // all but what can be long
+	const heads = 192 // all but what can be long
 	id := wire.EventID(part >> 1)
-	e, c, d := s.find(id), s.creations[id], s.deletions[id]
-	switch {
-	case part&1 == 0 && e != nil:
-		return heads + len(e.manifest)
-	case part&1 == 0 && d != nil:
-		return heads + len(d.manifest)
-	case part&1 == 0:
+	b := s.under(id)
+	switch l, left := s.leftovers[id]; {
+	case part == berthsPart:
+		return len(s.berths.picture)
+	case part&1 == 0 && b.event != nil:
+		return heads + len(b.event.manifest)
+	case part&1 == 0 && l.manifest != nil:
+		return heads + len(l.manifest)
+	case part&1 == 0, b == belongings{} && !left:
 		return 0
-	case e != nil:
-		return heads + len(e.manifest) + e.stateBound()
-	case c != nil:
-		return heads + len(c.bytes)
-	case d != nil:
-		return heads
 	}
-	return 0
+	n := heads
+	if b.event != nil {
+		n += len(b.event.manifest) + b.event.stateBound()
+	}
+	if b.creation != nil {
+		n += len(b.creation.bytes)
+	}
+	if b.stage != nil {
+		n += b.stage.size(id)
+	}
+	return n
 }
 
 func appendManifestPart(dst []byte, created uint64, manifest []byte) []byte {
@@ -109,9 +160,11 @@ func appendManifestPart(dst []byte, created uint64, manifest []byte) []byte {
 	return append(dst, manifest...)
 }
 
-func (s *Shard) appendHeader(dst []byte, form byte, changed uint64) []byte {
+// appendHeader begins a state. What was loaded from later than the latest entry is
+// as of then.
+func (s *Shard) appendHeader(dst []byte, id wire.EventID, form byte, changed uint64) []byte {
 	dst = append(dst, partFormat, form)
-	return appendU64(appendU64(dst, s.index), changed)
+	return appendU64(appendU64(dst, max(s.index, s.loaded[id])), changed)
 }
 
 func (c *creation) append(dst []byte) []byte {
@@ -121,19 +174,51 @@ func (c *creation) append(dst []byte) []byte {
 	return append(dst, c.bytes...)
 }
 
-// appendState appends an event. What forgets in order keeps its order; live holds
-// and bookings come as they lie.
-func (e *Event) appendState(b []byte) []byte {
-	manifest := e.manifest
-	if e.encoded {
-		manifest = nil
+func (d *departure) append(dst []byte) []byte {
+	dst = append(appendU64(dst, d.number), d.digest[:]...)
+	return appendU64(dst, uint64(d.at))
+}
+
+// append appends the stage of an event, or nothing if there is none.
+func (st *stage) append(dst []byte, id wire.EventID) []byte {
+	if st == nil {
+		return dst
 	}
+	dst = st.appendHead(dst)
+	if st.shard == nil {
+		return append(dst, st.bytes...)
+	}
+	dst, _ = st.shard.AppendImage(dst, id)
+	return dst
+}
+
+func (st *stage) appendHead(dst []byte) []byte {
+	dst = appendU64(appendU64(dst, st.number), st.attempt)
+	dst = appendU32(appendU64(dst, uint64(st.touched)), st.total)
+	if st.shard == nil {
+		return append(dst, 0)
+	}
+	return append(dst, 1)
+}
+
+// size is about how much append appends, rather more than less.
+func (st *stage) size(id wire.EventID) int {
+	if st.shard == nil {
+		return stageHead + len(st.bytes)
+	}
+	return stageHead + st.shard.PartSize(manifestPart(id)) + st.shard.PartSize(statePart(id))
+}
+
+// appendState appends an event, with its manifest if that is not a part of its own.
+// What forgets in order keeps its order; live holds and bookings come as they lie.
+func (e *Event) appendState(b []byte, manifest []byte) []byte {
 	// Nothing is applied meanwhile, and growing step by step takes five times as
 	// long: 330 ms for 60 MB.
 	b = slices.Grow(b, len(manifest)+e.stateBound())
 	b = appendU32(b, uint32(len(manifest)))
 	b = append(b, manifest...)
 	b = appendU64(b, e.created)
+	b = e.appendPlace(b)
 	b = e.appendSettings(b)
 	ended := 0
 	for i := e.memory.holds.head; i != none; i = e.holds.at(i).next {
@@ -160,9 +245,18 @@ func (e *Event) stateBound() int {
 		e.holds.size()*(holdSize+1+4*inlineSeats) + e.memos.size()*memoSize + 4*e.lists.numbers()
 }
 
-// appendSettings appends all of an event that is neither hold nor memo.
-func (e *Event) appendSettings(b []byte) []byte {
+// appendPlace appends what belongs to the event's life in this shard and does not
+// go with it to another.
+func (e *Event) appendPlace(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint16(b, e.epoch)
+	b = appendU64(appendU64(b, uint64(e.skew.Load())), uint64(e.stopped.Load()))
+	j := &e.journey
+	b = appendU64(appendU64(appendU64(b, j.least), j.adopted), j.frozen)
+	return appendU64(appendU64(b, j.index), j.hash)
+}
+
+// appendSettings appends all else of an event that is neither hold nor memo.
+func (e *Event) appendSettings(b []byte) []byte {
 	b = appendU64(b, e.counter)
 	b = appendU64(b, uint64(e.floor.Load()))
 	b = appendU64(b, uint64(e.wall))
@@ -186,6 +280,7 @@ func (e *Event) appendSettings(b []byte) []byte {
 }
 
 const (
+	stageHead = 29  // of an encoded stage without its image
 	rulesSize = 33  // of encoded rules
 	holdSize  = 104 // of an encoded hold without its seats
 	memoSize  = 45  // of an encoded memo without its list
@@ -224,51 +319,4 @@ func (e *Event) appendMemo(b []byte, m *memo) []byte {
 		b = appendSeatIDs(b, e.lists.at(m.list, int(m.n)))
 	}
 	return b
-}
-
-// Hash is the same on replicas with the same history, however they got there. It
-// covers all that is replicated, and the order in which things will be forgotten.
-// Not while Apply runs.
-func (s *Shard) Hash() uint64 {
-	var b []byte
-	total := xxhash.Sum64(appendU64(nil, uint64(s.now)))
-	s.Events(func(e *Event) bool {
-		total += e.hash()
-		return true
-	})
-	for id, c := range s.creations {
-		b = c.append(append(appendU64(b[:0], uint64(id)), formCreation))
-		total += xxhash.Sum64(b)
-	}
-	for id, d := range s.deletions {
-		b = append(append(appendU64(b[:0], uint64(id)), formDeletion), d.id[:]...)
-		total += xxhash.Sum64(b)
-	}
-	return total
-}
-
-func (e *Event) hash() uint64 {
-	b := append(appendU64(nil, uint64(e.id)), formEvent)
-	b = append(b, e.digest[:]...)
-	total := xxhash.Sum64(e.appendSettings(b))
-	ended := uint32(0)
-	e.eachHold(func(_ uint32, h *hold) {
-		place := uint32(0)
-		if h.owned() == 0 {
-			ended++
-			place = ended
-		}
-		b = e.appendHold(appendU32(b[:0], place), h)
-		total += xxhash.Sum64(b)
-	})
-	place := uint32(0)
-	for i := e.memory.memos.head; i != none; {
-		m := e.memos.at(i)
-		place++
-		b = e.appendMemo(appendU32(b[:0], place), m)
-		total += xxhash.Sum64(b)
-		i = m.next
-	}
-	// Mixed once more, or equal records of two events could change places.
-	return xxhash.Sum64(appendU64(appendU64(b[:0], uint64(e.id)), total))
 }
