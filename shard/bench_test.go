@@ -316,3 +316,32 @@ func BenchmarkMap(b *testing.B) {
 		_, dst = r.s.Query(q, r.now, dst[:0])
 	}
 }
+
+// BenchmarkMove is what a move of that event costs an applier who does nothing else
+// meanwhile: image in the old shard, hash at the Freeze, loading in the new one, and
+// hash again at the Adopt.
+func BenchmarkMove(b *testing.B) {
+	r := newHoldRun(b, Config{}, benchPairs)
+	r.hold(b)
+	image, _ := r.s.AppendImage(nil, 1)
+	for _, step := range []struct {
+		name string
+		do   func()
+	}{
+		{"image", func() { image, _ = r.s.AppendImage(image[:0], 1) }},
+		{"hash", func() { r.s.Event(1).hash() }},
+		{"load", func() {
+			if _, err := openImage(Config{}, 1, image); err != nil {
+				b.Fatal(err)
+			}
+		}},
+	} {
+		b.Run(step.name, func(b *testing.B) {
+			defer measure(b)()
+			for range b.N {
+				step.do()
+			}
+			b.SetBytes(int64(len(image)))
+		})
+	}
+}

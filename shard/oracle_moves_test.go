@@ -16,7 +16,7 @@ import (
 // late and in any order. Snapshots of all shards go on as in TestOracle.
 func TestOracleMoves(t *testing.T) {
 	const episode = 10_000 // operations; then everything begins anew
-	ops, seed := envInt(t, "USHER_ORACLE_OPS", 100_000), uint64(envInt(t, "USHER_ORACLE_SEED", int(rand.Int32())))
+	ops, seed := envInt(t, "USHER_ORACLE_OPS", 30_000), uint64(envInt(t, "USHER_ORACLE_SEED", int(rand.Int32())))
 	for done := 0; done < ops; done += episode {
 		if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { newTour(t, seed).run(episode) }) {
 			t.Fatalf("rerun: USHER_ORACLE_SEED=%d USHER_ORACLE_OPS=1 go test -run TestOracleMoves ./shard", seed)

@@ -59,7 +59,7 @@ type step struct {
 func TestMovesFromSkewedParts(t *testing.T) {
 	rounds, adopted := 150, 0
 	if testing.Short() {
-		rounds = 30
+		rounds = 15
 	}
 	for round := range rounds {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {

@@ -270,7 +270,9 @@ func (n *Number) Decode(body []byte) error {
 	return r.finish()
 }
 
-// Numbered is a step of the move with that number.
+// Numbered is a step of the move with that number. A Thaw lets the event go on that
+// is frozen for it, and has a Freeze refused that comes later; a Drop ends the event
+// here that is frozen for it.
 type Numbered struct {
 	Mutation
 	Number uint64
@@ -383,9 +385,10 @@ func (i *Import) Decode(body []byte) error {
 }
 
 // Replay brings what happened in the old shard since the image was taken: its
-// entries, each with its index and stamp and the records on this event. The
-// staged event applies them as the old shard has. Entries that it has seen are
-// skipped; After must not be beyond the last that it has.
+// entries, all of them, each with its index and stamp and the records on this
+// event, up to the one with the Freeze. The staged event applies them as the old
+// shard has. Entries that it has seen are skipped; After must not be beyond the
+// last that it has.
 type Replay struct {
 	Mutation
 	Number  uint64
@@ -432,8 +435,9 @@ func NextReplayed(b []byte) (index uint64, stamp Millis, records, rest []byte, e
 }
 
 // Adopt makes the staged event the shard's own, in the place of any that it has
-// from an earlier move. It is refused unless the staged event's hash is Hash. The
-// event's time goes on from Now.
+// from an earlier move. It is refused unless the staged event's hash is Hash, and
+// then another attempt has to begin with the image. The event's time goes on from
+// Now.
 type Adopt struct {
 	Mutation
 	Number  uint64
