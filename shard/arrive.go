@@ -278,7 +278,7 @@ func (s *Shard) settleIn(q *request, e *Event, o *wire.Adopt) {
 	}
 	delete(s.creations, q.Event)
 	delete(s.departures, q.Event)
-	e.journey = journey{least: o.Number + 1, adopted: o.Number}
+	e.journey = journey{least: o.Number + 1, adopted: o.Number, origin: o.Hash}
 	e.skew.Store(int64(o.Now - s.stamp))
 	e.stopped.Store(notStopped)
 	e.ring.Store(nil) // nobody can go on from a version of another epoch

@@ -25,7 +25,7 @@ func (e *Event) checkPlace() error {
 	case j.frozen != 0 && (j.frozen != j.least || stopped < 0 || stopped >= int64(maxTime)),
 		j.frozen == 0 && (stopped != notStopped || j.index != 0 || j.hash != 0):
 		return fmt.Errorf("it is frozen by move %d since entry %d, has seen those below %d, and its time stands at %d", j.frozen, j.index, j.least, stopped)
-	case j.adopted != 0 && j.adopted >= j.least:
+	case j.adopted != 0 && j.adopted >= j.least, j.adopted == 0 && j.origin != 0:
 		return fmt.Errorf("it was adopted by move %d, and has seen those below %d", j.adopted, j.least)
 	case skew > int64(maxTime/2) || skew < -int64(maxTime/2):
 		return fmt.Errorf("its time is %d ms ahead of the shard's", skew)

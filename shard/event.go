@@ -133,6 +133,10 @@ func (e *Event) ID() wire.EventID { return e.id }
 // from what he read asks again afterwards.
 func (e *Event) Live() bool { return e.life.Load() != lifeOver }
 
+// Frozen reports whether the event stands still because it is about to leave. Any
+// goroutine.
+func (e *Event) Frozen() bool { return e.life.Load() == lifeFrozen }
+
 // Now is the event's time when it is so late in its shard. The times of all that
 // happens to an event are in event time, which goes on where it stood when the
 // event comes to another shard or is restored from a backup, and stands still

@@ -55,6 +55,7 @@ type ImageInfo struct {
 	Manifest []byte   // encoded
 	Digest   [32]byte // of Manifest
 	Hash     uint64   // what an Adopt quotes if the event is to be restored
+	Origin   uint64   // what the Adopt quoted that brought the event to where the image was taken; 0: none has
 	Seats    wire.Counts
 	Holds    int // that are live
 	Bookings int
@@ -71,7 +72,7 @@ func CheckImage(b []byte) (ImageInfo, error) {
 	e := s.Event(anyID)
 	info := ImageInfo{
 		Index: s.index, Stamp: s.stamp, Now: e.Now(s.stamp), Epoch: e.epoch, Version: e.Version(),
-		Manifest: e.manifest, Digest: e.digest, Hash: e.hash(),
+		Manifest: e.manifest, Digest: e.digest, Hash: e.hash(), Origin: e.journey.origin,
 	}
 	p := s.copyPlanes(e)
 	var counts wire.EventInfo

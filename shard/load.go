@@ -212,7 +212,7 @@ func (e *Event) readPlace(r *partReader) error {
 	e.epoch = r.u16()
 	e.skew.Store(int64(r.u64()))
 	e.stopped.Store(int64(r.u64()))
-	e.journey = journey{r.u64(), r.u64(), r.u64(), r.u64(), r.u64()}
+	e.journey = journey{r.u64(), r.u64(), r.u64(), r.u64(), r.u64(), r.u64()}
 	return errors.Join(r.err, e.checkPlace())
 }
 

@@ -17,6 +17,7 @@ const departureWindows = 4
 type journey struct {
 	least   uint64 // moves below this number are over
 	adopted uint64 // the move that has brought the event here; 0: none has
+	origin  uint64 // hash of the event when it was adopted; 0 if it never was
 	frozen  uint64 // the move by which it is about to leave; 0: it is not. Invariant: 0 or least
 	index   uint64 // entry that froze it
 	hash    uint64 // of the event since then

@@ -33,7 +33,8 @@ func (sc *scenario) now() wire.Millis {
 	return sc.at
 }
 
-// takeImage takes an image of the event and says what is in it.
+// takeImage takes an image of the event and says what is in it, and whether the
+// event came to the shard as what was imaged or frozen before.
 func (sc *scenario) takeImage(c *command) string {
 	var ok bool
 	if sc.image, ok = sc.s.AppendImage(nil, sc.event); !ok {
@@ -46,9 +47,16 @@ func (sc *scenario) takeImage(c *command) string {
 	if i.Hash != sc.s.Event(sc.event).hash() || sum256(i.Manifest) != i.Digest {
 		c.Errorf("%s: the image has the hash %x, its event %x", c.d.Pos, i.Hash, sc.s.Event(sc.event).hash())
 	}
+	origin := ""
+	switch {
+	case i.Origin != 0 && i.Origin == sc.frozen.Hash:
+		origin = " from the one before"
+	case i.Origin != 0:
+		origin = " from another"
+	}
 	sc.frozen = wire.Frozen{Index: i.Index, Now: i.Now, Hash: i.Hash, Epoch: i.Epoch}
-	return fmt.Sprintf("index=%d stamp=%d now=%d epoch=%d version=%d holds=%d bookings=%d%s",
-		i.Index, i.Stamp, i.Now, i.Epoch, i.Version.Counter(), i.Holds, i.Bookings, countsText(i.Seats))
+	return fmt.Sprintf("index=%d stamp=%d now=%d epoch=%d version=%d holds=%d bookings=%d%s%s",
+		i.Index, i.Stamp, i.Now, i.Epoch, i.Version.Counter(), i.Holds, i.Bookings, countsText(i.Seats), origin)
 }
 
 // records are the operations that the command asks for: one, unless an image is

@@ -29,7 +29,7 @@ import (
 //
 // What is derived is left out: planes other than blocked, wheel, id table,
 // counts of buyers, indexes, change ring.
-const partFormat = 2
+const partFormat = 3
 
 // Forms of state.
 const (
@@ -251,8 +251,8 @@ func (e *Event) appendPlace(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint16(b, e.epoch)
 	b = appendU64(appendU64(b, uint64(e.skew.Load())), uint64(e.stopped.Load()))
 	j := &e.journey
-	b = appendU64(appendU64(appendU64(b, j.least), j.adopted), j.frozen)
-	return appendU64(appendU64(b, j.index), j.hash)
+	b = appendU64(appendU64(appendU64(b, j.least), j.adopted), j.origin)
+	return appendU64(appendU64(appendU64(b, j.frozen), j.index), j.hash)
 }
 
 // appendSettings appends all else of an event that is neither hold nor memo.
