@@ -26,6 +26,10 @@ const (
 	// entryOverhead is what an entry has beside its data in a frame, in bytes, with
 	// room for raft's own entries, whose data is a configuration.
 	entryOverhead = 4 << 10
+	// appendGoal is what a message has in entries, in bytes, if it has several. At
+	// 8 MiB, the most that raft gives at a time, a follower that caught up lost
+	// sight of the leaders of all its groups on a machine that was short of time.
+	appendGoal = 1 << 20
 	// maxAppendBody bounds a message with entries, in bytes.
 	maxAppendBody = appendEntries*(maxEntryBytes+entryOverhead) + maxRequestBody
 	// maxRequestBody bounds all other messages of raft, in bytes. The largest has

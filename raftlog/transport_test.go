@@ -63,7 +63,7 @@ func inboundStreams(p *Peers) (n int) {
 }
 
 // TestLargeEntries proves that a follower which was away gets the most and the
-// largest entries that there are in one message.
+// largest entries that raft sends at once, in several messages.
 func TestLargeEntries(t *testing.T) {
 	r := newRig(t, 3, nil)
 	g := r.group(1, nil)
