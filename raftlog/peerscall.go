@@ -49,7 +49,7 @@ func (p *Peers) Call(ctx context.Context, node string, body []byte) ([]byte, err
 	}
 	left := time.Until(deadline)
 	answer, err := s.ask(question{
-		kind: kindCall, size: len(body), timeout: left,
+		kind: kindCall, size: len(body), timeout: left + time.Second, // ctx ends it before
 		encode: func(b []byte) []byte { return appendCall(b, left, body) },
 	}, ctx.Done())
 	if err != nil {
