@@ -26,6 +26,10 @@ const (
 	// entryOverhead is what an entry has beside its data in a frame, in bytes, with
 	// room for raft's own entries, whose data is a configuration.
 	entryOverhead = 4 << 10
+	// appendGoal is what a message has in entries, in bytes, if it has several. At
+	// 8 MiB, the most that raft gives at a time, a follower that caught up lost
+	// sight of the leaders of all its groups on a machine that was short of time.
+	appendGoal = 1 << 20
 	// maxAppendBody bounds a message with entries, in bytes.
 	maxAppendBody = appendEntries*(maxEntryBytes+entryOverhead) + maxRequestBody
 	// maxRequestBody bounds all other messages of raft, in bytes. The largest has
@@ -79,16 +83,19 @@ func (h peerHeader) put(b []byte) {
 	binary.LittleEndian.PutUint64(b[8:], h.id)
 }
 
+// errBroken says that a node does not keep to the protocol.
+var errBroken = errors.New("the protocol between nodes is broken")
+
 // parsePeerHeader checks a header before anything is allocated for its body.
 // After an error the stream has no known next frame.
 func parsePeerHeader(b []byte) (peerHeader, error) {
 	n, kind := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
 	h := peerHeader{kind: peerKind(kind), id: binary.LittleEndian.Uint64(b[8:])}
 	if kind == 0 || kind > uint32(kindProceed) {
-		return h, fmt.Errorf("frame of unknown kind %d", kind)
+		return h, fmt.Errorf("%w: frame of unknown kind %d", errBroken, kind)
 	}
 	if n > uint32(h.kind.maxBody()) {
-		return h, fmt.Errorf("frame of kind %d has %d bytes, at most %d are allowed", kind, n, h.kind.maxBody())
+		return h, fmt.Errorf("%w: frame of kind %d has %d bytes, at most %d are allowed", errBroken, kind, n, h.kind.maxBody())
 	}
 	h.body = int(n)
 	return h, nil

@@ -171,26 +171,26 @@ func TestFrameCaps(t *testing.T) {
 	}
 }
 
-// TestFitting proves that the most entries raft sends at once fit a frame, and
-// that what does not fit is left for the next.
+// TestFitting proves that messages with entries keep to their size, that the
+// largest entry there is fits one, and what raft would send at once a frame.
 func TestFitting(t *testing.T) {
-	logs := make([]*raft.Log, 0, 4*appendEntries)
-	for range appendEntries {
-		logs = append(logs, &raft.Log{Data: make([]byte, maxEntryBytes)})
+	entries := func(n, size int) (logs []*raft.Log) {
+		for range n {
+			logs = append(logs, &raft.Log{Data: make([]byte, size)})
+		}
+		return logs
 	}
-	if n := fitting(logs); n != appendEntries {
-		t.Errorf("%d of %d entries fit", n, appendEntries)
+	for _, c := range []struct{ n, size, want int }{
+		{0, 0, 0}, {1, 10, 1}, {appendEntries, 10, appendEntries}, {appendEntries, maxEntryBytes, appendGoal/maxEntryBytes - 1},
+		{2, appendGoal, 1}, {1, maxAppendBody, 0},
+	} {
+		if n := fitting(entries(c.n, c.size)); n != c.want {
+			t.Errorf("of %d entries of %d bytes %d fit, want %d", c.n, c.size, n, c.want)
+		}
 	}
-	for range 3 * appendEntries {
-		logs = append(logs, &raft.Log{Data: make([]byte, maxEntryBytes)})
-	}
-	n := fitting(logs)
-	size := len(appendRequest(nil, 1, strings.Repeat("x", maxName), &raft.AppendEntriesRequest{Entries: logs[:n]}))
-	if n < appendEntries || n == len(logs) || size > maxAppendBody {
-		t.Errorf("%d entries fit, and are %d bytes of %d", n, size, maxAppendBody)
-	}
-	if n := fitting([]*raft.Log{{Data: make([]byte, maxAppendBody)}}); n != 0 {
-		t.Errorf("an entry as large as a frame fits: %d", n)
+	all := &raft.AppendEntriesRequest{Entries: entries(appendEntries, maxEntryBytes)}
+	if size := len(appendRequest(nil, 1, strings.Repeat("x", maxName), all)); size > kindAppend.maxBody() {
+		t.Errorf("%d bytes of %d", size, kindAppend.maxBody())
 	}
 }
 

@@ -79,12 +79,18 @@ func appendLogs(b []byte, logs []*raft.Log) []byte {
 	return b
 }
 
-// fitting is how many of the entries fit into one message.
+// fitting is how many of the entries go into one message: at least one, and not
+// more than are worth appendGoal, so that heartbeats behind it are not late on a
+// slow network. 0: the first is larger than any message may be.
 func fitting(logs []*raft.Log) int {
-	size := maxRequestBody
+	size := 0
 	for i, l := range logs {
-		if size += entrySize + len(l.Data) + len(l.Extensions); size > maxAppendBody {
+		size += entrySize + len(l.Data) + len(l.Extensions)
+		if size > appendGoal && i > 0 {
 			return i
+		}
+		if size > maxAppendBody-maxRequestBody {
+			return 0
 		}
 	}
 	return len(logs)

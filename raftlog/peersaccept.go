@@ -65,22 +65,21 @@ func (p *Peers) accept() {
 			}
 			continue
 		}
-		if c := p.enter(conn); c != nil {
+		from := remote(conn)
+		if c := p.enter(conn, from); c != nil {
 			p.work.Go(c.run)
-		} else {
-			_ = conn.Close() // nothing was promised
+			continue
 		}
+		_ = conn.Close() // nothing was promised
+		p.log.warn(from.Addr().String(), "connection of a node refused", "from", from, "reason", "there are too many")
 	}
 }
 
 // enter registers a connection, unless there are too many.
-func (p *Peers) enter(conn net.Conn) *inbound {
-	from := remote(conn)
+func (p *Peers) enter(conn net.Conn, from netip.AddrPort) *inbound {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.inbound) >= maxInbound || p.byIP[from.Addr()] >= maxInboundPerIP {
-		p.log.warn(from.Addr().String(), "connection of a node refused", "from", from,
-			"reason", fmt.Sprintf("there are %d, %d of them from there", len(p.inbound), p.byIP[from.Addr()]))
 		return nil
 	}
 	if p.listenTLS != nil {
@@ -190,6 +189,9 @@ func (p *Peers) supersede(c *inbound) {
 func (c *inbound) stream() {
 	c.serve.Go(c.out.run)
 	err := c.read()
+	if errors.Is(err, errBroken) {
+		c.p.log.warn(c.node(), "connection of a node ended", "peer", c.node(), "from", c.from, "error", err)
+	}
 	c.out.close(err)
 	c.end()
 	c.serve.Wait()
@@ -220,7 +222,6 @@ func (c *inbound) read() error {
 			err = c.dispatch(h, body)
 		}
 		if err != nil {
-			c.p.log.warn(c.node(), "connection of a node ended", "peer", c.node(), "from", c.from, "error", err)
 			return err
 		}
 	}
@@ -233,11 +234,11 @@ func (c *inbound) dispatch(h peerHeader, body []byte) error {
 		return nil
 	}
 	if h.kind == kindSnapshot {
-		return errors.New("a snapshot needs a connection of its own")
+		return fmt.Errorf("%w: a snapshot needs a connection of its own", errBroken)
 	}
 	q, err := decodeRequest(h.kind, body)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errBroken, err)
 	}
 	in := &incoming{peerRequest: q, id: h.id, size: h.body, at: c.p.clock(), from: c}
 	if isHeartbeat(q.cmd) {

@@ -49,7 +49,7 @@ func (p *Peers) Call(ctx context.Context, node string, body []byte) ([]byte, err
 	}
 	left := time.Until(deadline)
 	answer, err := s.ask(question{
-		kind: kindCall, size: len(body), timeout: left,
+		kind: kindCall, size: len(body), timeout: left + time.Second, // ctx ends it before
 		encode: func(b []byte) []byte { return appendCall(b, left, body) },
 	}, ctx.Done())
 	if err != nil {
@@ -128,14 +128,11 @@ func (p *Peers) CallAddr(ctx context.Context, addr string, body []byte) ([]byte,
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrUnreachable, addr, err)
 	}
-	defer func() { _ = conn.Close() }() // all is said by then
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	defer func() { _ = conn.Close() }()                         // all is said by then
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // and that is its deadline
 
 	deadline, _ := ctx.Deadline() // set above
 	left := time.Until(deadline)
-	if err := conn.SetDeadline(deadline); err != nil {
-		return nil, err
-	}
 	if _, err = conn.Write(appendFrame(nil, kindCall, 1, func(b []byte) []byte { return appendCall(b, left, body) })); err != nil {
 		return nil, fmt.Errorf("call to %s: %w", addr, errors.Join(err, ctx.Err()))
 	}

@@ -27,7 +27,11 @@ func TestCalls(t *testing.T) {
 	for _, from := range r.nodes {
 		for _, to := range r.nodes {
 			prefix := from.name + ">" + to.name + ":"
-			for _, n := range []int{0, 10, largeFrame, maxCallBody - len(prefix)} {
+			sizes := []int{0, 10, largeFrame}
+			if from == r.nodes[0] {
+				sizes = append(sizes, maxCallBody-len(prefix))
+			}
+			for _, n := range sizes {
 				body := bytes.Repeat([]byte{'x'}, n)
 				answer, err := from.peers.Call(t.Context(), to.name, body)
 				if err != nil || string(answer) != prefix+string(body) {

@@ -81,14 +81,15 @@ func decodeHello(b []byte) (h hello, err error) {
 	return h, nil
 }
 
-// checkName keeps names out that would not look like one in a log.
+// checkName keeps names out that would not look like one in a log, or could be
+// taken for a replica's.
 func checkName(name string) error {
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) {
 		return fmt.Errorf("a node's name has 1 to %d bytes of UTF-8, not %q", maxName, name)
 	}
 	for _, r := range name {
-		if !unicode.IsGraphic(r) || unicode.IsSpace(r) {
-			return fmt.Errorf("the name %q has a character that cannot be seen", name)
+		if !unicode.IsGraphic(r) || unicode.IsSpace(r) || r == '@' {
+			return fmt.Errorf("the name %q has a character that no node's name may have: %q", name, r)
 		}
 	}
 	return nil

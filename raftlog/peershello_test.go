@@ -245,6 +245,18 @@ func TestTakenName(t *testing.T) {
 	}
 }
 
+// TestNames proves which names a node may have.
+func TestNames(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"n1": true, "bühne.example": true, strings.Repeat("x", maxName): true,
+		"": false, strings.Repeat("x", maxName+1): false, "n1@7": false, "n 1": false, "n1\n": false, "n\x1b1": false, "\xff": false,
+	} {
+		if err := checkName(name); (err == nil) != ok {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
 // TestConnectionCap proves that one address cannot take all connections, and
 // that closed ones make room.
 func TestConnectionCap(t *testing.T) {

@@ -34,8 +34,6 @@ func TestIdleCost(t *testing.T) {
 						g.stock(3, id, 0)
 					}
 					g.start(func(c *raft.Config) {
-						c.HeartbeatTimeout, c.ElectionTimeout = 600*time.Millisecond, 600*time.Millisecond
-						c.LeaderLeaseTimeout = 480 * time.Millisecond
 						c.CommitTimeout = commit
 					})
 					all = append(all, g)

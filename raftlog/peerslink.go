@@ -143,7 +143,6 @@ func (l *link) open() (*stream, error) {
 		out:     newOutput(conn),
 		clock:   l.p.clock,
 		waiters: &l.p.waiters,
-		done:    make(chan struct{}),
 		waiting: make(map[uint64]*waiter),
 	}, nil
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 )
@@ -319,7 +320,7 @@ func (rep *rigReplica) start(t testing.TB, servers raft.Configuration, disk time
 	rep.fsm, rep.snaps, rep.logs = new(rigFSM), raft.NewInmemSnapshotStore(), raft.NewInmemStore()
 	conf := raft.DefaultConfig()
 	conf.LocalID = rep.id
-	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = testElection, testElection, testElection*4/5
+	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = defaultElectionTimeout, defaultElectionTimeout, defaultElectionTimeout*4/5
 	conf.MaxAppendEntries = appendEntries
 	conf.BatchApplyCh = true
 	conf.NoLegacyTelemetry = true
@@ -393,6 +394,7 @@ type rigFSM struct {
 	n   int
 	sum uint64
 	pad int // bytes that a snapshot has on top
+	had int // restores
 }
 
 type rigState struct {
@@ -410,9 +412,7 @@ func (f *rigFSM) Apply(l *raft.Log) any {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.n++
-	for _, b := range l.Data {
-		f.sum = f.sum*1099511628211 + uint64(b)
-	}
+	f.sum = f.sum*1099511628211 + xxhash.Sum64(l.Data)
 	return nil
 }
 
@@ -429,8 +429,15 @@ func (f *rigFSM) Restore(r io.ReadCloser) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.had++
 	_, err = fmt.Sscanf(string(b[:min(len(b), 64)]), "%d %d\n", &f.n, &f.sum)
 	return err
+}
+
+func (f *rigFSM) restored() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.had
 }
 
 type rigSnap struct {
@@ -448,3 +455,20 @@ func (s rigSnap) Persist(sink raft.SnapshotSink) error {
 }
 
 func (s rigSnap) Release() {}
+
+// rawStream opens a stream by hand.
+func rawStream(t testing.TB, addr, node string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := introduce(conn, hello{PeerHello: PeerHello{Node: node}, purpose: forStream}); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}

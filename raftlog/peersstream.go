@@ -33,7 +33,6 @@ type stream struct {
 	out     *output
 	clock   func() time.Duration
 	waiters *sync.Pool // of *waiter
-	done    chan struct{}
 
 	// The sweeper's, as of its last look.
 	heard  time.Duration
@@ -165,7 +164,6 @@ func (s *stream) fail(err error) {
 	waiting := s.waiting
 	if waiting != nil {
 		s.waiting, s.err = nil, err
-		close(s.done)
 	}
 	s.mu.Unlock()
 	s.out.close(err)

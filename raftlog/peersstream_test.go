@@ -136,7 +136,7 @@ func testStream() (s *stream, theirs net.Conn, stop func()) {
 	s = &stream{
 		peer: PeerHello{Node: "n1"}, in: &progressConn{Conn: ours, limit: idleLimit, clock: clock}, out: newOutput(ours),
 		clock: clock, waiters: &sync.Pool{New: func() any { return &waiter{answer: make(chan peerAnswer, 1)} }},
-		done: make(chan struct{}), waiting: make(map[uint64]*waiter),
+		waiting: make(map[uint64]*waiter),
 	}
 	var work sync.WaitGroup
 	work.Go(s.out.run)

@@ -117,9 +117,9 @@ func (t *PeerTransport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress)
 	return nil, raft.ErrPipelineReplicationNotSupported
 }
 
-// AppendEntries implements raft.Transport. If the entries do not fit into one
-// message, it sends as many as do and shortens req: raft looks in it for what it
-// has sent (updateLastAppended), and goes on with the rest.
+// AppendEntries implements raft.Transport. If the entries are too much for one
+// message, it sends the first of them and shortens req: raft looks in it for what
+// it has sent (updateLastAppended), and goes on with the rest.
 //
 // While a node cannot be reached, a heartbeat fails at once, but what follows up
 // the log waits for a while. raft waits between two of these for twice as long
