@@ -74,6 +74,9 @@ func (w *wallClock) scan(ctx context.Context, g *group) (next int64) {
 	now := began.UnixMilli()
 	w.due = w.due[:0]
 	for e := range g.shard.Load().Events {
+		if e.Frozen() {
+			continue // it hears of the time where it goes
+		}
 		if e.SaleDue(now) {
 			w.due = append(w.due, e.ID())
 		}
