@@ -33,11 +33,14 @@ func (n *Node) cluster() wire.ID {
 	if id := n.joined.Load(); id != nil {
 		return *id
 	}
-	return wire.ID{}
+	return n.acquainted.Load().Cluster
 }
 
 // peerOf is where a node listens for others; "" if that is not known.
 func (n *Node) peerOf(name string) string {
+	if a := n.acquainted.Load(); a.Version > n.table().Version() && a.Peers[name] != "" {
+		return a.Peers[name] // the directory is not as far yet
+	}
 	if node := n.table().Node(name); node != nil {
 		return node.Peer
 	}
