@@ -24,8 +24,9 @@ vet:
 	$(GO) vet ./...
 
 # Long tests against real processes and real disks: kill -9 under load, twenty
-# gigabytes through the log, a million holds; and ten million operations against
-# the model. SOAK_SCALE=0.1 for a tenth of the former.
+# gigabytes through the log, a million holds, clusters whose nodes die, sleep and
+# are cut off; and ten million operations against the model. SOAK_SCALE=0.1 for a
+# tenth of the former. Cutting networks takes root; without, that is skipped.
 SOAK_SCALE ?= 1
 soak: build
 	USHER_ORACLE_OPS=10000000 $(GO) test -timeout 1h -count 1 -run 'TestOracle' ./shard

@@ -399,6 +399,38 @@ func TestEventIsNotKnownEverywhereYet(t *testing.T) {
 	})
 }
 
+// The leader of an event's shard may be the last to hear of the event, and sends
+// those who insist to the directory's leader, who sends them back.
+func TestLeaderHasNotHeardOfTheEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b")
+		c.hall.lead("b")
+		heard := time.Now().Add(50 * time.Millisecond)
+		c.meddle(func(s *session, h wire.Header, body []byte) bool {
+			switch {
+			case h.Kind != wire.KindLocate || s.addr == "a":
+				return false
+			case h.Flags&wire.FlagConsistent != 0:
+				s.reply(h, wire.StatusMoved, []byte("a"))
+			case time.Now().Before(heard):
+				s.reply(h, wire.StatusUnknownEvent, nil)
+			default:
+				return false
+			}
+			return true
+		})
+		begun := time.Now()
+		cl, ev := dialFake(t, c, nil)
+		defer cl.Close()
+		if _, err := ev.Hold(t.Context(), twoSeats); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun); took > 400*time.Millisecond {
+			t.Errorf("it took %v to find an event that was known to its leader after 50 ms", took)
+		}
+	})
+}
+
 // Each node restarts, one after the other, under load: no call fails, and none
 // has to wait for longer than its shard has no leader.
 func TestRollingRestart(t *testing.T) {

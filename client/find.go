@@ -25,6 +25,7 @@ func (e *Event) find(ctx context.Context, op string, at *node) error {
 	var l wire.Location
 	hops := 0
 	q.accept = func() verdict {
+		q.consistent = false // only the directory's leader answers that, who may lead nothing else
 		led := c.named(l.Leader)
 		self := led == nil || led == q.at
 		switch {

@@ -17,8 +17,12 @@ import (
 	"github.com/usher-seats/usher/wire"
 )
 
-// joinPause is between two rounds of asking to be let in.
-const joinPause = 200 * time.Millisecond
+const (
+	// joinPause is between two rounds of asking to be let in.
+	joinPause = 200 * time.Millisecond
+	// joinQuiet is for how long nothing more is logged about rounds in vain.
+	joinQuiet = 5 * time.Second
+)
 
 // hello is what the node says of itself to others.
 func (n *Node) hello() raftlog.PeerHello {
@@ -33,11 +37,14 @@ func (n *Node) cluster() wire.ID {
 	if id := n.joined.Load(); id != nil {
 		return *id
 	}
-	return wire.ID{}
+	return n.acquainted.Load().Cluster
 }
 
 // peerOf is where a node listens for others; "" if that is not known.
 func (n *Node) peerOf(name string) string {
+	if a := n.acquainted.Load(); a.Version > n.table().Version() && a.Peers[name] != "" {
+		return a.Peers[name] // the directory is not as far yet
+	}
 	if node := n.table().Node(name); node != nil {
 		return node.Peer
 	}
@@ -167,6 +174,7 @@ func (n *Node) join(ctx context.Context) (replica uint64, err error) {
 		return 0, err
 	}
 	call = append([]byte{callJoin}, call...)
+	var told time.Time
 	for {
 		var why []error
 		for _, addr := range n.cfg.Join {
@@ -183,6 +191,10 @@ func (n *Node) join(ctx context.Context) (replica uint64, err error) {
 			default:
 				why = append(why, fmt.Errorf("%s: %v %s", addr, a.Status, a.Text))
 			}
+		}
+		if time.Since(told) > joinQuiet {
+			told = time.Now()
+			n.log.Warn("cannot join the cluster yet, will be tried again", "error", errors.Join(why...))
 		}
 		if !sleep(ctx, joinPause) {
 			return 0, fmt.Errorf("join the cluster: %w", errors.Join(why...))

@@ -195,8 +195,7 @@ func (n *Node) attempt(ctx context.Context, rule *kindRule, r wire.Record) outco
 // query reads from the node's own replica of a shard, or else from the leader's.
 func (n *Node) query(ctx context.Context, id uint32, r wire.Record) outcome {
 	if g := n.local(id); g != nil {
-		// An event that has just come to the shard may not be in this replica yet.
-		if a := n.queryHere(g, r); a.status != wire.StatusUnknownEvent || g.log.Leading() {
+		if a, sure := n.queryOwn(g, r); sure {
 			return a
 		}
 	}
@@ -205,6 +204,15 @@ func (n *Node) query(ctx context.Context, id uint32, r wire.Record) outcome {
 		return refused(wire.StatusUnavailable, "")
 	}
 	return n.askNode(ctx, leader, askCall{group: id, mode: askQuery, record: r})
+}
+
+// queryOwn is queryHere, and whether that is to be believed: an event that has just
+// come to the shard may not be in this replica yet, nor may all that were there
+// before the node was started.
+func (n *Node) queryOwn(g *group, r wire.Record) (a outcome, sure bool) {
+	leads := g.log.Leading()
+	a = n.queryHere(g, r)
+	return a, leads || a.status != wire.StatusUnknownEvent
 }
 
 // queryHere answers from the memory of the node's own replica.

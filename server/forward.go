@@ -59,7 +59,11 @@ func (n *Node) serveAsk(ctx context.Context, c *askCall) outcome {
 	case g == nil:
 		return outcome{status: wire.StatusMoved, leader: n.leaderOf(c.group)}
 	case c.mode == askQuery && c.group != 0:
-		return n.queryHere(g, c.record)
+		a, sure := n.queryOwn(g, c.record)
+		if !sure {
+			return outcome{status: wire.StatusMoved, leader: g.log.Leader()}
+		}
+		return a
 	case !g.log.Leading():
 		return outcome{status: wire.StatusMoved, leader: g.log.Leader()}
 	case c.mode != raftlog.Write && c.mode != raftlog.Read:

@@ -221,7 +221,21 @@ func (q *request) locate() *problem {
 	}
 	loc, ok := q.n.locate(key)
 	if !ok {
-		return statusProblem(wire.StatusUnknownEvent)
+		return q.locateSurely(key)
+	}
+	q.event, q.key = loc.Event, key
+	return nil
+}
+
+// locateSurely asks the directory's leader for an event that this node does not
+// know: it may have been made through another one a moment ago.
+func (q *request) locateSurely(key string) *problem {
+	r := wire.Record{Kind: wire.KindLocate, Flags: wire.FlagConsistent, Body: (&wire.Key{Key: []byte(key)}).Append(nil)}
+	var loc wire.Location
+	if status, body := q.do(r); status != wire.StatusOK {
+		return unread(status, body, nil)
+	} else if err := loc.Decode(body); err != nil {
+		return q.broken(r.Kind, err)
 	}
 	q.event, q.key = loc.Event, key
 	return nil

@@ -90,6 +90,10 @@ func (k *keeper) look() {
 			k.undone = true
 			n.log.Error("cannot start a replica", "error", err)
 		}
+		if err := n.acquaint(t); err != nil {
+			k.undone = true
+			n.log.Error("cannot note the addresses of the other nodes", "error", err)
+		}
 	}
 	if fresh || due {
 		k.moveEvents(t)

@@ -26,13 +26,14 @@ type Node struct {
 	exposed bool        // some of them can be reached from another machine
 	began   time.Time
 
-	store     *raftlog.Node
-	peers     *raftlog.Peers
-	peerAddr  string // where peers listens
-	joined    atomic.Pointer[wire.ID]
-	grouping  sync.Mutex // makes those who publish groups wait for each other
-	groups    atomic.Pointer[groupSet]
-	directory atomic.Pointer[directory.Directory]
+	store      *raftlog.Node
+	peers      *raftlog.Peers
+	peerAddr   string // where peers listens
+	joined     atomic.Pointer[wire.ID]
+	acquainted atomic.Pointer[acquaintances] // as in the file
+	grouping   sync.Mutex                    // makes those who publish groups wait for each other
+	groups     atomic.Pointer[groupSet]
+	directory  atomic.Pointer[directory.Directory]
 
 	listener  *listener // of the binary protocol; nil: off
 	manifests *manifestCache
@@ -101,6 +102,11 @@ func (n *Node) openStores(context.Context) (err error) {
 		SnapshotLogBytes: n.cfg.SnapshotLogBytes,
 		TrailingLogBytes: n.cfg.TrailingLogBytes,
 	})
+	if err != nil {
+		return err
+	}
+	a, err := readAcquaintances(n.cfg.Data)
+	n.acquainted.Store(a)
 	return err
 }
 

@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -77,13 +79,33 @@ type Node struct {
 	t      testing.TB
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when the process is gone
-	output *bytes.Buffer // standard output and error, to be read when ended
+	output *output
 }
 
-// A Place is where a node lives: its data directory and its ports, the same for
-// every process that runs there.
+// An output is what a process has written so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// A Place is where a node lives: its data directory and its addresses, the same
+// for every process that runs there.
 type Place struct {
-	Dir                     string
+	Dir   string
+	Under []string // command that the node runs under, as in StartUnder; none: by itself
+
 	addr, http, admin, peer string
 	args                    []string
 }
@@ -95,28 +117,65 @@ func NewPlace(t testing.TB, args ...string) *Place {
 	return &Place{Dir: t.TempDir(), addr: freePort(t), http: freePort(t), admin: freePort(t), peer: freePort(t), args: args}
 }
 
+// NewPlaceAt is NewPlace for a node that has its addresses to itself: one for
+// clients, one for other nodes.
+func NewPlaceAt(t testing.TB, clients, peers string, args ...string) *Place {
+	t.Helper()
+	return &Place{
+		Dir: t.TempDir(), addr: clients + ":7700", http: clients + ":8080", admin: clients + ":9090", peer: peers + ":7701", args: args,
+	}
+}
+
+// Instead is a place with the same addresses, other data and other flags: for a
+// node that pretends to be the one that lives here.
+func (p *Place) Instead(t testing.TB, args ...string) *Place {
+	t.Helper()
+	q := *p
+	q.Dir, q.args = t.TempDir(), args
+	return &q
+}
+
+// freePort finds a port below those that the system gives to outgoing
+// connections: it must still be free when the node starts again.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, last = 12_000, 32_000
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(last-first)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatalf("no free port between %d and %d", first, last)
+	return ""
 }
 
 // Start runs a node and returns when it is ready. The test's end kills it.
 func (p *Place) Start(t testing.TB) *Node {
 	t.Helper()
-	return p.StartUnder(t)
+	return p.StartUnder(t, p.Under...)
 }
 
 // StartUnder runs a node under a command such as strace -D, which must replace
 // itself by the one it is given.
 func (p *Place) StartUnder(t testing.TB, command ...string) *Node {
 	t.Helper()
-	n := &Node{Addr: p.addr, HTTP: "http://" + p.http, Admin: "http://" + p.admin, Peer: p.peer, t: t, ended: make(chan struct{}), output: new(bytes.Buffer)}
-	args := append(command, Binary(t), "serve", "--data", p.Dir, "--listen", p.addr, "--http", p.http, "--admin", p.admin, "--peer", p.peer)
+	n := p.launch(t, command)
+	n.AwaitReady()
+	return n
+}
+
+// Launch runs a node that may not become ready. The test's end kills it.
+func (p *Place) Launch(t testing.TB) *Node {
+	t.Helper()
+	return p.launch(t, p.Under)
+}
+
+func (p *Place) launch(t testing.TB, command []string) *Node {
+	t.Helper()
+	n := &Node{Addr: p.addr, HTTP: "http://" + p.http, Admin: "http://" + p.admin, Peer: p.peer, t: t, ended: make(chan struct{}), output: new(output)}
+	args := append(slices.Clone(command), Binary(t), "serve", "--data", p.Dir, "--listen", p.addr, "--http", p.http, "--admin", p.admin, "--peer", p.peer)
 	args = append(args, p.args...)
 	n.cmd = exec.Command(args[0], args[1:]...)
 	n.cmd.Stdout, n.cmd.Stderr = n.output, n.output
@@ -132,12 +191,30 @@ func (p *Place) StartUnder(t testing.TB, command ...string) *Node {
 		close(n.ended)
 	}()
 	t.Cleanup(n.Kill)
-	n.awaitReady()
-	n.Started = time.Since(n.Begun)
 	return n
 }
 
-func (n *Node) awaitReady() {
+// AwaitReady waits until a node that was launched is ready.
+func (n *Node) AwaitReady() {
+	n.t.Helper()
+	n.poll()
+	n.Started = time.Since(n.Begun)
+}
+
+// Ended reports whether the process is gone.
+func (n *Node) Ended() bool {
+	select {
+	case <-n.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// Output is what the process has written so far, its log above all.
+func (n *Node) Output() string { return n.output.String() }
+
+func (n *Node) poll() {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
@@ -182,6 +259,11 @@ func (n *Node) Kill() {
 func (n *Node) Stop() {
 	n.t.Helper()
 	n.Signal(syscall.SIGTERM)
+	n.awaitEnd()
+}
+
+func (n *Node) awaitEnd() {
+	n.t.Helper()
 	select {
 	case <-n.ended:
 	case <-time.After(startTimeout):

@@ -23,6 +23,7 @@ const (
 	killTimeout = 90 * time.Second // of a call, node restarts included
 	shortTTL    = 3 * time.Second
 	longTTL     = time.Hour
+	payCap      = 10 * time.Minute // of the default rules
 )
 
 // scaled is n, or what SOAK_SCALE makes of it.
@@ -83,20 +84,32 @@ type house struct {
 	t      *testing.T
 	event  *client.Event
 	buyers []*buyer
+	pulse  *pulse // takes note of every answer; nil: nobody wants to know
 }
 
 // A buyer owns his ledger: what the cluster acknowledged to him.
 type buyer struct {
 	house  *house
+	shop   shop
+	pause  time.Duration // between two visits, at most
 	rand   *rand.Rand
 	ledger map[wire.ID]*entry
 	acked  int
+}
+
+// A shop is how a buyer asks. It repeats a request with the same id until the
+// cluster has decided. Errors tell a wire.Status to client.StatusOf. It belongs
+// to its buyer.
+type shop interface {
+	hold(ctx context.Context, e *entry) (*client.Hold, error)
+	step(ctx context.Context, e *entry, k wire.Kind) error
 }
 
 // An entry is a hold as its buyer knows it.
 type entry struct {
 	hold  *client.Hold
 	asked client.HoldRequest
+	best  int // so many of the best seats were asked for; 0: those of asked
 	fence wire.Fence
 	seats []wire.SeatID
 	sure  time.Time // until then it must not have expired
@@ -122,19 +135,33 @@ func newHouse(t *testing.T, c *client.Client, key string) *house {
 	return &house{t: t, event: ev}
 }
 
-// open lets the buyers in; the function it returns waits until each has the
-// answer to what he asked last.
+// open lets buyers in who use the client library and do not pause.
 func (h *house) open(seed uint64) (stop func()) {
+	for i := range killBuyers {
+		h.invite(library{h.event}, 0, rand.New(rand.NewPCG(seed, uint64(i)+1)))
+	}
+	return h.letIn()
+}
+
+// invite adds a buyer.
+func (h *house) invite(s shop, pause time.Duration, r *rand.Rand) {
+	h.buyers = append(h.buyers, &buyer{house: h, shop: s, pause: pause, rand: r, ledger: make(map[wire.ID]*entry)})
+}
+
+// letIn opens the doors; the function it returns waits until each buyer has the
+// answer to what he asked last.
+func (h *house) letIn() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	for i := range killBuyers {
-		b := &buyer{house: h, rand: rand.New(rand.NewPCG(seed, uint64(i)+1)), ledger: make(map[wire.ID]*entry)}
-		h.buyers = append(h.buyers, b)
+	for i, b := range h.buyers {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				if err := b.visit(); err != nil {
 					h.t.Errorf("buyer %d: %v", i, err)
 					return
+				}
+				if b.pause > 0 {
+					<-time.After(time.Duration(b.rand.Int64N(int64(b.pause)))) // people think
 				}
 			}
 		})
@@ -152,52 +179,66 @@ func (h *house) changes() (n int) {
 	return n
 }
 
-// visit is one hold and what becomes of it. Calls have a timeout of their own
-// that outlives the node's death: the client repeats them with the same id.
+// visit is one hold and what becomes of it, or a look at the map. Calls have a
+// timeout of their own that outlives the node's death.
 func (b *buyer) visit() error {
 	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
 	defer cancel()
+	if b.rand.IntN(8) == 0 {
+		if _, err := b.house.event.Map(ctx, client.Freshness(b.rand.IntN(2) == 0)); err != nil {
+			return fmt.Errorf("map: %w", err)
+		}
+		return nil
+	}
 	e := &entry{asked: client.HoldRequest{Seats: b.pick(), TTL: longTTL}, state: wire.StateHeld}
 	if b.rand.IntN(3) == 0 {
 		e.asked.TTL = shortTTL
 	}
+	if b.rand.IntN(4) == 0 {
+		e.best = len(e.asked.Seats)
+	}
 	sent := time.Now()
-	hold, err := b.house.event.Hold(ctx, e.asked)
-	if status := client.StatusOf(err); status == wire.StatusTaken {
+	hold, err := b.shop.hold(ctx, e)
+	b.house.pulse.beat(sent, err)
+	if status := client.StatusOf(err); status == wire.StatusTaken || status == wire.StatusNotEnough {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("hold: %w", err)
 	}
-	e.hold, e.fence, e.seats, e.sure = hold, hold.Fence(), hold.Seats(), sent.Add(e.asked.TTL)
+	e.hold, e.fence, e.sure = hold, hold.Fence(), sent.Add(e.asked.TTL)
+	if e.seats = hold.Seats(); len(e.seats) == 0 {
+		e.seats = e.asked.Seats // the hold was made elsewhere
+	}
 	e.asked.ID = hold.ID()
 	b.ledger[hold.ID()] = e
 	b.acked++
 	return b.decide(ctx, e)
 }
 
-// decide confirms, releases, starts to pay, or leaves the hold alone.
+// decide confirms, releases, extends, starts to pay, or leaves the hold alone.
 func (b *buyer) decide(ctx context.Context, e *entry) error {
-	var err error
-	switch b.rand.IntN(4) {
+	var kind wire.Kind
+	next, sure := e.state, e.sure
+	sent := time.Now()
+	switch b.rand.IntN(5) {
 	case 0:
-		if err = e.hold.Confirm(ctx); err == nil {
-			e.state = wire.StateBooked
-		}
+		kind, next = wire.KindConfirm, wire.StateBooked
 	case 1:
-		if err = e.hold.Release(ctx); err == nil {
-			e.state = wire.StateReleased
-		}
+		kind, next = wire.KindRelease, wire.StateReleased
 	case 2:
-		if err = e.hold.Pay(ctx); err == nil {
-			e.state, e.sure = wire.StatePaying, e.hold.ExpiresAt()
-		}
+		kind, next, sure = wire.KindPay, wire.StatePaying, sent.Add(payCap)
+	case 3:
+		kind, sure = wire.KindExtend, sent.Add(e.asked.TTL)
 	default:
 		return nil
 	}
+	err := b.shop.step(ctx, e, kind)
+	b.house.pulse.beat(sent, err)
 	b.acked++
 	switch client.StatusOf(err) {
 	case wire.StatusOK:
+		e.state, e.sure = next, sure
 		return nil
 	case wire.StatusExpired, wire.StatusLost:
 		if time.Now().Before(e.sure) {
@@ -207,6 +248,29 @@ func (b *buyer) decide(ctx context.Context, e *entry) error {
 		return nil
 	}
 	return fmt.Errorf("hold %v: %w", e.hold.ID(), err)
+}
+
+// A library is a shop that uses the Go client.
+type library struct{ event *client.Event }
+
+func (l library) hold(ctx context.Context, e *entry) (*client.Hold, error) {
+	if e.best > 0 {
+		return l.event.HoldBest(ctx, client.BestRequest{Count: e.best, TTL: e.asked.TTL, Split: true, ID: e.asked.ID})
+	}
+	return l.event.Hold(ctx, e.asked)
+}
+
+func (l library) step(ctx context.Context, e *entry, k wire.Kind) error {
+	switch k {
+	case wire.KindConfirm:
+		return e.hold.Confirm(ctx)
+	case wire.KindRelease:
+		return e.hold.Release(ctx)
+	case wire.KindPay:
+		return e.hold.Pay(ctx)
+	default:
+		return e.hold.Extend(ctx, e.asked.TTL)
+	}
 }
 
 func (b *buyer) pick() []wire.SeatID {
@@ -299,7 +363,7 @@ func (h *house) check(ctx context.Context, id wire.ID, e *entry) (kept bool, err
 	if has := info.Held.Len() + info.Booked.Len(); kept && has != len(e.seats) {
 		return false, fmt.Errorf("hold %v has %d seats of %d", id, has, len(e.seats))
 	}
-	again, err := h.event.Hold(ctx, e.asked)
+	again, err := library{h.event}.hold(ctx, e)
 	if err != nil {
 		return false, fmt.Errorf("repeat of hold %v: %w", id, err)
 	}

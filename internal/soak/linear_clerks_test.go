@@ -185,7 +185,7 @@ func (k *teller) ask(x asking) error {
 		lives := k.l.lives.Load()
 		err := k.call(ctx, &x, again)
 		cancel()
-		if lives != k.l.lives.Load() {
+		if lives != k.l.lives.Load() || len(k.l.addrs) > 1 { // of several nodes any may cease to lead unseen
 			k.twice(&x, err)
 		}
 		repeat, err := k.judge(&x, err)

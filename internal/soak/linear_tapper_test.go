@@ -12,9 +12,14 @@ import (
 // A tapper asks over two pipes of its own, several things at once. It sends some
 // holds on both, the second time marked as a repetition, and repeats nothing else:
 // what is not answered remains unknown.
+//
+// A pipe stays with its node, whatever that answers, until it says that another
+// one leads: then the next of the nodes gets its turn.
 type tapper struct {
 	asker
 	pipes   [2]*client.Pipe
+	at      [2]int      // which node
+	left    [2]bool     // it does not lead
 	waiting [2][]asking // by request id
 }
 
@@ -60,6 +65,12 @@ func (k *tapper) ask(x asking) {
 func (k *tapper) volley(ctx context.Context) error {
 	defer func() { k.waiting = [2][]asking{} }()
 	for i := range k.pipes {
+		if k.left[i] {
+			k.left[i] = false
+			k.drop(i)
+			k.at[i]++
+			<-time.After(redial) // perhaps nobody leads
+		}
 		if len(k.waiting[i]) > 0 && !k.connect(ctx, i) {
 			return nil // nothing was sent
 		}
@@ -118,6 +129,9 @@ func (k *tapper) collect(i int) error {
 		}
 		x := &list[h.Request]
 		x.act.ret = k.l.now()
+		if h.Status == wire.StatusMoved || h.Status == wire.StatusUnavailable {
+			k.left[i] = len(k.l.addrs) > 1
+		}
 		if err := x.answer(h, body); err != nil {
 			return fmt.Errorf("%v: %w", x.act, err)
 		}
@@ -173,7 +187,7 @@ func (x *asking) answer(h wire.Header, body []byte) error {
 		return fmt.Errorf("the answer is of kind %d", h.Kind)
 	case h.Status == wire.StatusUnknown:
 		a.known = false
-	case h.Status == wire.StatusUnavailable || h.Status == wire.StatusStopping || h.Status == wire.StatusOverloaded:
+	case h.Status == wire.StatusUnavailable || h.Status == wire.StatusStopping || h.Status == wire.StatusOverloaded || h.Status == wire.StatusMoved:
 		return nil // not applied, and will not be: it is no part of the history
 	case !h.Status.Decided():
 		return fmt.Errorf("%v %s", h.Status, body)
@@ -244,11 +258,12 @@ func (k *tapper) connect(ctx context.Context, i int) bool {
 	retry := time.NewTicker(redial)
 	defer retry.Stop()
 	for k.pipes[i] == nil {
-		p, err := client.DialPipe(ctx, k.l.addr, nil)
+		p, err := client.DialPipe(ctx, k.l.addrs[k.at[i]%len(k.l.addrs)], nil)
 		if err == nil {
 			k.pipes[i] = p
 			return p.SetDeadline(time.Now().Add(killTimeout)) == nil
 		}
+		k.at[i]++
 		// It is not there yet, or went away while it said hello.
 		select {
 		case <-retry.C:

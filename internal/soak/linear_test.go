@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,21 +55,10 @@ func TestLinear(t *testing.T) {
 // Then the history is forged in ways that break a promise, and the search must
 // notice.
 func testLinear(t *testing.T, plan linearPlan) {
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("rerun with SEED=%d go test -run %s ./internal/soak", seed, t.Name())
+	seed := clusterSeed(t)
 	place := proc.NewPlace(t, plan.flags...)
 	node := place.Start(t)
-	c := dial(t, node)
-	l := &linear{plan: plan, addr: node.Addr, began: time.Now()}
-	for _, short := range []bool{false, true} {
-		l.shows = append(l.shows, l.newShow(t, c, fmt.Sprintf("linear-%d-%v", seed, short), short))
-	}
+	l := newLinear(t, plan, dial(t, node), seed, node.Addr)
 	r := rand.New(rand.NewPCG(seed, 0))
 	stop := l.open(t, seed)
 	for range plan.kills {
@@ -87,10 +75,36 @@ func testLinear(t *testing.T, plan linearPlan) {
 		t.FailNow()
 	}
 	early := proc.Sum(node.Metrics(), "usher_early_look_rejections_total")
+	l.auditAll(t)
+	node.Stop()
+	l.check(t)
+	if early == 0 {
+		t.Error("no hold was answered by the early look: the test does not do what it says")
+	}
+	l.forge(t)
+}
+
+// newLinear makes the events of a history.
+func newLinear(t *testing.T, plan linearPlan, c *client.Client, seed uint64, addrs ...string) *linear {
+	t.Helper()
+	l := &linear{plan: plan, addrs: addrs, began: time.Now()}
+	for _, short := range []bool{false, true} {
+		l.shows = append(l.shows, l.newShow(t, c, fmt.Sprintf("linear-%d-%v", seed, short), short))
+	}
+	return l
+}
+
+// auditAll asks about everything once more.
+func (l *linear) auditAll(t *testing.T) {
+	t.Helper()
 	for _, s := range l.shows {
 		l.audit(t, s)
 	}
-	node.Stop()
+}
+
+// check searches for the order of everything.
+func (l *linear) check(t *testing.T) {
+	t.Helper()
 	for _, s := range l.shows {
 		for i, q := range s.quartets {
 			q.finish(l.now())
@@ -101,19 +115,18 @@ func testLinear(t *testing.T, plan linearPlan) {
 		s.checkFences(t)
 		s.report(t)
 	}
-	if early == 0 {
-		t.Error("no hold was answered by the early look: the test does not do what it says")
-	}
-	l.forge(t)
 }
 
-// A linear is a history in the making. Immutable but for lives.
+// A linear is a history in the making. Immutable but for lives, and for leader,
+// which is the test's.
 type linear struct {
 	plan  linearPlan
-	addr  string
+	addrs []string // of the nodes
 	began time.Time
 	shows []*show
 	lives atomic.Int32 // changes when the node dies, and when it is back
+
+	leader int // which of the nodes answers the audit
 }
 
 // A show is an event and the quartets of its seats. Immutable but for quiet.
@@ -216,7 +229,7 @@ func (l *linear) audit(t *testing.T, s *show) {
 		}
 		s.quiet = m.Now + 1
 	}
-	k := &tapper{asker: asker{l: l, who: l.plan.tellers + l.plan.tappers, rand: rand.New(rand.NewPCG(1, 1))}}
+	k := &tapper{asker: asker{l: l, who: l.plan.tellers + l.plan.tappers, rand: rand.New(rand.NewPCG(1, 1))}, at: [2]int{l.leader, l.leader}}
 	defer k.hangUp()
 	send := func() {
 		if err := k.volley(t.Context()); err != nil {
