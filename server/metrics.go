@@ -2,6 +2,7 @@ package server
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -106,6 +107,11 @@ var (
 	mSnapFails  = counter("group_snapshot_failures_total", "Snapshots that failed here.", "group")
 	mRestores   = counter("group_restores_total", "Snapshots restored here.", "group")
 
+	mAge         = gauge("group_replica_age_seconds", "Time since the replica last heard of its leader; 0 if it leads.", "group")
+	mMoves       = counter("event_moves_total", "Events that have left shards led here.")
+	mMovePause   = counter("event_move_pause_seconds_total", "Time in which nobody decided for events that moved, in all.")
+	mMoveLongest = gauge("event_move_pause_longest_seconds", "The longest of these times since the start.")
+
 	mEvents  = gauge("events", "Events of the cluster.")
 	mDiskLow = gauge("disk_low", "1 if the disk is nearly full and new holds are refused.")
 )
@@ -124,6 +130,9 @@ func (c nodeCollector) Collect(ch chan<- prometheus.Metric) {
 	for g := range c.n.groups.Load().all {
 		collectGroup(ch, g)
 	}
+	send(ch, mMoves, c.n.moves.done.Load())
+	send(ch, mMovePause, time.Duration(c.n.moves.pause.Load()).Seconds())
+	send(ch, mMoveLongest, time.Duration(c.n.moves.longest.Load()).Seconds())
 	send(ch, mEvents, c.n.table().Len())
 	send(ch, mDiskLow, oneIf(c.n.store.DiskLow()))
 }
@@ -175,6 +184,7 @@ func collectGroup(ch chan<- prometheus.Metric, g *group) {
 	id := strconv.FormatUint(uint64(g.id), 10)
 	send(ch, mLeading, oneIf(s.Leading), id)
 	send(ch, mTerm, s.Term, id)
+	send(ch, mAge, g.log.Age().Seconds(), id)
 	send(ch, mApplied, s.Applied, id)
 	send(ch, mQueuedOps, s.QueuedOps, id)
 	send(ch, mQueuedB, s.QueuedBytes, id)
