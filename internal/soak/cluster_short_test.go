@@ -6,6 +6,6 @@ import "testing"
 
 func TestClusterKill(t *testing.T) { testClusterKills(t, 2) }
 
-func TestClusterOutage(t *testing.T) { testClusterOutage(t, 2) }
+func TestClusterOutage(t *testing.T) { testClusterOutage(t, 1) }
 
 func TestClusterRolling(t *testing.T) { testClusterRolling(t, 4) }
