@@ -44,6 +44,7 @@ type logStore struct {
 	hidden      span   // overruled entries that are still stored; the next StoreLogs removes them
 	reclaimed   uint64 // of the entries before this one nothing is left on disk
 	tail        logTail
+	ahead       readAhead
 }
 
 // A logEnd says how far a log has come. It never goes back: between two cuts the
@@ -232,9 +233,17 @@ func (s *logStore) end() logEnd {
 func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 	s.mu.Lock()
 	there := s.first != 0 && s.first <= index && index <= s.last
+	found, inTurn := s.ahead.take(index, l)
 	s.mu.Unlock()
-	if !there {
+	switch {
+	case !there:
 		return raft.ErrLogNotFound
+	case found:
+		return nil
+	case inTurn:
+		if err := s.readOn(index); err != nil {
+			return err
+		}
 	}
 	v, err := pebbleGet(s.n.log, logKey(s.group, index))
 	if err == nil && v == nil {
@@ -316,6 +325,9 @@ func (s *logStore) store(logs []*raft.Log, size int) error {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !replaced.empty() {
+		s.ahead.forget()
+	}
 	s.cutLocked(index)
 	if s.first == 0 {
 		s.first = index

@@ -30,6 +30,50 @@ func (m *logModel) store(logs []*raft.Log) {
 
 // TestLogStoreAgainstModel drives a log with everything raft does to one, and
 // with restarts, and compares it with a map.
+// TestReadAhead reads a log in turn while its end is overruled: what was read ahead
+// is never given out after it was replaced.
+func TestReadAhead(t *testing.T) {
+	n, g := openSnaps(t, Options{Dir: t.TempDir(), FS: vfs.NewMem(), NodeID: "n1"})
+	defer n.Close()
+	s := g.logs
+	const entries = 1000
+	store := func(from uint64, term uint64) {
+		var logs []*raft.Log
+		for i := from; i <= entries; i++ {
+			logs = append(logs, &raft.Log{Index: i, Term: term, Data: fmt.Appendf(nil, "%d of %d", i, term)})
+		}
+		if err := s.StoreLogs(logs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(from, upTo, term uint64) {
+		for i := from; i <= upTo; i++ {
+			var l raft.Log
+			if err := s.GetLog(i, &l); err != nil {
+				t.Fatal(err)
+			}
+			if want := fmt.Sprintf("%d of %d", i, term); l.Index != i || l.Term != term || string(l.Data) != want {
+				t.Fatalf("entry %d is %d of term %d: %q, want %q", i, l.Index, l.Term, l.Data, want)
+			}
+		}
+	}
+	store(1, 1)
+	read(1, 500, 1)
+	if len(s.ahead.logs) == 0 {
+		t.Error("nothing was read ahead")
+	}
+	if err := s.DeleteRange(501, entries); err != nil {
+		t.Fatal(err)
+	}
+	store(501, 2)
+	read(501, entries, 2)
+	read(1, 500, 1)
+	var l raft.Log
+	if err := s.GetLog(entries+1, &l); !errors.Is(err, raft.ErrLogNotFound) {
+		t.Errorf("an entry behind the end: %v", err)
+	}
+}
+
 func TestLogStoreAgainstModel(t *testing.T) {
 	r := seeded(testSeed(t))
 	o := storeOptions(fastDir(t), vfs.NewMem())

@@ -131,6 +131,7 @@ func (s *logStore) dropPrefixLocked(hi uint64) error {
 }
 
 func (s *logStore) hideSuffixLocked(lo uint64) error {
+	s.ahead.forget()
 	hidden := s.hidden.extend(max(lo, s.first), s.last)
 	if lo <= s.first {
 		s.first, s.last, s.lastTerm, s.tail = 0, 0, 0, logTail{}
@@ -197,6 +198,7 @@ func (s *logStore) installed(index, term uint64) error {
 	}
 	s.cuts++
 	s.first, s.last, s.lastTerm, s.hidden, s.tail = 0, 0, 0, span{}, logTail{}
+	s.ahead.forget()
 	return b.Close()
 }
 

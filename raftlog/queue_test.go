@@ -123,6 +123,8 @@ func TestBatchBounds(t *testing.T) {
 	if b.Fits(0) || b.Bytes() != MaxBatchBytes {
 		t.Error("one byte too many fits")
 	}
+	// What is an entry of its own may be larger, but not than an entry.
+	b = filledBatch(1, 1, MaxEntryRecords-wire.RecordSize)
 	defer func() {
 		if recover() == nil {
 			t.Error("Add takes what does not fit")

@@ -21,10 +21,10 @@ const testElection = 300 * time.Millisecond
 // A crew is the nodes of a cluster in one process, over real sockets.
 type crew struct {
 	t     testing.TB
-	nodes []*Node // by place; nil: stopped
 	confs []Config
 
 	mu    sync.Mutex
+	nodes []*Node // by place; nil: stopped; written by the test's goroutine
 	wires []*wiring
 }
 
@@ -102,7 +102,9 @@ func (c *crew) join(change func(*Config)) *Node {
 	c.mu.Lock()
 	c.confs, c.wires = append(c.confs, conf), append(c.wires, &wiring{conns: make(map[net.Conn]struct{})})
 	c.mu.Unlock()
+	c.mu.Lock()
 	c.nodes = append(c.nodes, nil)
+	c.mu.Unlock()
 	return c.start(i)
 }
 
@@ -125,17 +127,25 @@ func freeAddr(t testing.TB) string {
 
 func (c *crew) start(i int) *Node {
 	c.t.Helper()
-	c.nodes[i] = startOn(c.t, c.confs[i])
-	return c.nodes[i]
+	n := startOn(c.t, c.confs[i])
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nodes[i] = n
+	return n
 }
 
 func (c *crew) stop(i int) {
-	closeNode(c.t, c.nodes[i])
+	n := c.nodes[i]
+	c.mu.Lock()
 	c.nodes[i] = nil
+	c.mu.Unlock()
+	closeNode(c.t, n)
 }
 
 // up are the nodes that run.
 func (c *crew) up() (up []*Node) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, n := range c.nodes {
 		if n != nil {
 			up = append(up, n)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -19,8 +20,11 @@ type counters struct {
 	dropped  atomic.Uint64 // connections that did not read or sent what is no frame
 }
 
-// moveCounters are about events that left shards led here. Any goroutine.
+// moveCounters are about the events that leave shards led here. Any goroutine.
 type moveCounters struct {
+	// cutting lets one event at a time stand still: two that do share the disk, and
+	// each of them stands still for longer.
+	cutting  sync.Mutex
 	attempts atomic.Uint32
 	done     atomic.Uint64
 	pause    atomic.Int64 // nanoseconds in which nobody decided for them, in all

@@ -32,7 +32,7 @@ import (
 
 const (
 	// maxMoves bounds the events that leave a shard at a time.
-	maxMoves = 4
+	maxMoves = 2
 	// movePatience bounds one try at a move; the next goes on where it ended.
 	movePatience = 2 * time.Minute
 	// frozenPatience is how long an event may stand still before its move is
@@ -80,7 +80,11 @@ func (k *keeper) movesFrom(g *group) {
 			ctx, cancel := context.WithTimeout(k.ctx, movePatience)
 			defer cancel()
 			m := move{n: k.n, from: g, event: e, attempt: g.log.Reign()<<20 | uint64(k.n.moves.attempts.Add(1))}
-			if err := m.run(ctx); err != nil && k.ctx.Err() == nil {
+			err := m.run(ctx)
+			if m.left {
+				err = m.drop(ctx)
+			}
+			if err != nil && k.ctx.Err() == nil {
 				k.n.log.Warn("moving an event failed, will be tried again", "event", e.Key, "from", e.Shard, "to", e.To, "number", e.Number, "error", err)
 				sleep(ctx, mendEvery)
 			}
@@ -98,6 +102,7 @@ type move struct {
 	event   *directory.Event
 	attempt uint64
 	sent    uint64 // the last entry of the old shard that the new one has
+	left    bool   // the event is in the new shard
 }
 
 func (m *move) run(ctx context.Context) error {
@@ -116,6 +121,11 @@ func (m *move) run(ctx context.Context) error {
 		if m.from.log.Stats().Applied <= applied+chaseEntries {
 			break
 		}
+	}
+	m.n.moves.cutting.Lock()
+	defer m.n.moves.cutting.Unlock()
+	if err := m.replay(ctx, m.from.log.Stats().Applied); err != nil { // what came while it waited
+		return err
 	}
 	began := time.Now()
 	var frozen wire.Frozen
@@ -136,7 +146,8 @@ func (m *move) run(ctx context.Context) error {
 	m.n.moves.note(time.Since(began))
 	m.n.log.Info("event moved", "event", m.event.Key, "from", m.event.Shard, "to", m.event.To, "number", m.event.Number,
 		"image_bytes", len(image), "pause", time.Since(began).Round(10*time.Microsecond))
-	return m.drop(ctx)
+	m.left = true
+	return nil
 }
 
 func (m *move) mutation() wire.Mutation { return wire.Mutation{Event: m.event.ID} }

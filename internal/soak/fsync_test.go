@@ -293,8 +293,12 @@ func (s *syncCheck) reads() error {
 // and syncs again.
 func (s *syncCheck) vote(group, term uint64) error {
 	record := binary.BigEndian.AppendUint64([]byte("vote"), group)
-	record = append(record, 1, 1) // format, cast
-	record = binary.LittleEndian.AppendUint64(record, term)
+	record = append(record, 2, 1) // format, cast
+	written := func(data []byte) bool {
+		const termAt = 8 // behind the replica's number
+		at := bytes.Index(data, record)
+		return at >= 0 && len(data) >= at+len(record)+termAt+8 && binary.LittleEndian.Uint64(data[at+len(record)+termAt:]) == term
+	}
 	synced := func(c *call) bool { return c.sync() && c.path == s.bolt }
 	answer := s.ops[0].write
 	if len(s.queries) > 0 {
@@ -305,7 +309,7 @@ func (s *syncCheck) vote(group, term uint64) error {
 		what string
 		is   func(*call) bool
 	}{
-		{"is written", func(c *call) bool { return c.write() && c.path == s.bolt && bytes.Contains(c.data, record) }},
+		{"is written", func(c *call) bool { return c.write() && c.path == s.bolt && written(c.data) }},
 		{"is synced", synced},
 		{"has a meta page", func(c *call) bool { return c.write() && c.path == s.bolt && metaPage(c) }},
 		{"has a meta page that is synced", synced},
