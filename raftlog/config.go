@@ -34,10 +34,10 @@ type GroupConfig struct {
 	// address is its node id.
 	Transport raft.Transport
 
-	// Chase has an empty entry follow each that changed something, if nothing else
-	// does. Followers learn of a commit with the entry after it, or some 100 ms
-	// later. It costs a write per entry, so it is for groups that change rarely and
-	// whose readers on other nodes should know at once.
+	// Chase has an empty entry follow each that changed something at once, if nothing
+	// else does, and not only after chaseAfter. Followers learn of a commit with the
+	// entry after it. It costs a write per entry, so it is for groups that change
+	// rarely and whose readers on other nodes should know at once.
 	Chase bool
 
 	// SnapshotOnClose takes a snapshot in Close, so that the next start has

@@ -12,9 +12,9 @@ const (
 	// beatDelay is how long the first heartbeat waits for those of other groups. A
 	// raft with a HeartbeatTimeout of 600 ms sends the next one 60 to 120 ms after
 	// the last was answered, so all groups of a node soon go in step: one write
-	// carries all of them, every 130 ms or so. That is a quarter of the time after
-	// which a leader steps down.
-	beatDelay = 60 * time.Millisecond
+	// carries all of them, every 200 ms or so. That is a third of the time after
+	// which a leader steps down or is replaced.
+	beatDelay = 120 * time.Millisecond
 	// answerDelay is how long the answer to a heartbeat waits for others.
 	answerDelay = 20 * time.Millisecond
 	// writeChunk is written under one deadline of writeTimeout, in bytes.

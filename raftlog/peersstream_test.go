@@ -67,14 +67,14 @@ func TestOutputGathers(t *testing.T) {
 		send(4, soon)
 		time.Sleep(40 * ms)
 		send(5, held) // goes with 1
-		time.Sleep(40 * ms)
+		time.Sleep(beatDelay)
 		send(6, held)
-		time.Sleep(100 * ms)
+		time.Sleep(beatDelay + 10*ms)
 		want := []sight{
 			{kindAppend, 2, 10 * ms}, {kindAppend, 3, 10 * ms},
 			{kindAppend, 4, 10*ms + answerDelay},
 			{kindAppend, 1, beatDelay}, {kindAppend, 5, beatDelay},
-			{kindAppend, 6, 90*ms + beatDelay},
+			{kindAppend, 6, 50*ms + 2*beatDelay},
 		}
 		if got := seen(); !slices.Equal(got, want) {
 			t.Errorf("sent\n%v, want\n%v", got, want)

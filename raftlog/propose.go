@@ -44,7 +44,7 @@ type proposer struct {
 	fsm     *fsm
 	clock   *clock
 	answer  time.Duration // after which an entry's operations are answered: unknown
-	chase   bool          // see GroupConfig.Chase
+	chase   time.Duration // after which an empty entry follows one that nothing follows
 
 	wake    chan struct{}         // there is something to look at
 	elected atomic.Pointer[reign] // begun by the applier, not yet published
@@ -60,9 +60,10 @@ type proposer struct {
 	seq       uint64
 	stamp     wire.Millis // of the last entry
 	lastTick  time.Duration
-	lastStamp bool      // the entry that stamps the end has been considered
-	untold    bool      // the last entry had operations, and is to be chased
-	writes    batchList // taken from the queue, in no entry yet
+	lastStamp bool          // the entry that stamps the end has been considered
+	untold    bool          // followers do not know that the last entry is committed
+	told      time.Duration // when that was proposed
+	writes    batchList     // taken from the queue, in no entry yet
 	reads     batchList
 	ready     batchList
 	timer     *time.Timer
@@ -166,8 +167,9 @@ func (p *proposer) proposeNext(r *reign) bool {
 	case !p.reads.empty() || !p.ready.empty():
 		p.barriers.Add(1)
 		p.propose(&flight{}, now)
-	case p.untold && p.flights.count() == 0 && !p.closing.Load():
+	case p.chaseDue(r, mono):
 		p.propose(&flight{tick: true}, now)
+		p.untold = false
 	case p.tickDue(due, now, mono):
 		p.lastTick = mono
 		p.ticks.Add(1)
@@ -195,6 +197,18 @@ func (p *proposer) tickDue(due, now wire.Millis, mono time.Duration) bool {
 		return now > p.clock.last()
 	}
 	return p.tickTime(due) <= now && mono-p.lastTick >= tickInterval
+}
+
+// chaseAfter is how long an entry that changed something may be the last one before
+// an empty one follows, by which followers learn that it is committed. raft tells
+// them by itself only after commitTimeout, because telling them of every commit at
+// once would be half the messages of idle groups.
+const chaseAfter = 50 * time.Millisecond
+
+// chaseDue reports whether an entry is to be proposed so that followers learn of the
+// last one.
+func (p *proposer) chaseDue(r *reign, mono time.Duration) bool {
+	return p.untold && !r.sole && p.flights.count() == 0 && !p.closing.Load() && mono-p.told >= p.chase
 }
 
 // tickTime is the shard time at which an idle group proposes an entry.
@@ -272,7 +286,7 @@ func (p *proposer) propose(fl *flight, now wire.Millis) {
 	for b := fl.writes.first; b != nil; b = b.next {
 		data = append(data, b.buf...)
 	}
-	p.untold = p.chase && ops > 0
+	p.untold, p.told = true, p.clock.mono()
 	p.entries.Add(1)
 	p.ops.Add(uint64(ops))
 	p.bytes.Add(uint64(len(data)))
@@ -299,6 +313,9 @@ func (p *proposer) arm(mono time.Duration, r *reign) {
 	}
 	if p.barrier {
 		at = min(at, p.retryAt)
+	}
+	if r != nil && p.untold && !r.sole && !flying {
+		at = min(at, p.told+p.chase)
 	}
 	// An entry under way carries a stamp itself, and wakes the batcher when it has
 	// been applied.

@@ -29,6 +29,7 @@ func (p *proposer) followRole(mono time.Duration, term uint64, overdue bool) {
 		p.reign(*r)
 	}
 	if r := p.clock.reign.Load(); r != nil && p.fsm.configs.Load() != p.configs {
+		p.untold, p.told = true, mono
 		p.reign(*r)
 	}
 	if p.barrier && mono >= p.retryAt && p.flights.slots[barrierSlot].Load() == nil {

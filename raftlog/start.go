@@ -16,10 +16,10 @@ const (
 	defaultElectionTimeout = 600 * time.Millisecond
 	defaultAnswerTimeout   = 10 * time.Second
 
-	// commitTimeout is after how long a follower is told of a commit that nothing
-	// follows, up to twice as long. It is what most of the messages of idle groups are
-	// for: see docs/decisions/transport.md.
-	commitTimeout = 200 * time.Millisecond
+	// commitTimeout is after how long raft tells a follower of a commit that nothing
+	// follows, up to twice as long. It does so whether there is one or not, so the
+	// batcher has an empty entry follow instead: see chaseAfter.
+	commitTimeout = time.Second
 
 	// appendEntries bounds the entries in one message to a follower, each of up to
 	// 256 KiB, and raft's own batches of committed ones.
@@ -165,7 +165,10 @@ func (g *Group) wire(env groupEnv) {
 	f.ahead, f.logged = p.signal, s.logged
 	f.elected = func(r *reign) { p.elected.Store(r) }
 
-	p.token, p.answer, p.chase = token, g.cfg.AnswerTimeout, g.cfg.Chase
+	p.token, p.answer, p.chase = token, g.cfg.AnswerTimeout, chaseAfter
+	if g.cfg.Chase {
+		p.chase = 0
+	}
 	p.queue, p.flights, p.fsm, p.clock = &g.queue, &g.flights, f, &g.clock
 	p.wake = make(chan struct{}, 1)
 	p.abort = make(chan struct{})
@@ -177,7 +180,7 @@ func (g *Group) raftConfig(self raft.ServerID) *raft.Config {
 	conf.LocalID = self
 	conf.HeartbeatTimeout = g.cfg.ElectionTimeout
 	conf.ElectionTimeout = g.cfg.ElectionTimeout
-	conf.LeaderLeaseTimeout = g.cfg.ElectionTimeout * 4 / 5 // step down before another can be elected
+	conf.LeaderLeaseTimeout = g.cfg.ElectionTimeout // not what answers depend on: see Passengers
 	conf.MaxAppendEntries = appendEntries
 	conf.CommitTimeout = commitTimeout
 	conf.BatchApplyCh = true

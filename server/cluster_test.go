@@ -16,7 +16,7 @@ import (
 )
 
 // testElection is short, so that tests are, and long enough for a busy machine.
-const testElection = 300 * time.Millisecond
+const testElection = 500 * time.Millisecond
 
 // A crew is the nodes of a cluster in one process, over real sockets.
 type crew struct {

@@ -14,7 +14,7 @@ import (
 const (
 	// keepEvery is how often a node compares what it does with what the directory
 	// wants. Nothing to do costs a few loads.
-	keepEvery = 25 * time.Millisecond
+	keepEvery = 50 * time.Millisecond
 	// mendEvery is how often the leader of a group looks after its members.
 	mendEvery = 250 * time.Millisecond
 	// mendPatience bounds one step of that.

@@ -14,7 +14,7 @@ const (
 	// and a hundred times as long as looking takes: it costs at most a hundredth
 	// of a core, and an event whose rules were just changed is that late at most.
 	// The openings that a look has found are served to the millisecond.
-	wallScan  = 20 * time.Millisecond
+	wallScan  = 50 * time.Millisecond
 	wallShare = 100
 	// wallPatience bounds the wait for one batch of proposals.
 	wallPatience = 5 * time.Second
