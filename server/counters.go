@@ -22,9 +22,7 @@ type counters struct {
 
 // moveCounters are about the events that leave shards led here. Any goroutine.
 type moveCounters struct {
-	// cutting lets one event at a time stand still: two that do share the disk, and
-	// each of them stands still for longer.
-	cutting  sync.Mutex
+	turn     sync.Mutex // of the event that is being moved
 	attempts atomic.Uint32
 	done     atomic.Uint64
 	pause    atomic.Int64 // nanoseconds in which nobody decided for them, in all

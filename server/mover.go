@@ -31,8 +31,6 @@ import (
 // directory first, so that nobody can end it any more, and then S thaws the event.
 
 const (
-	// maxMoves bounds the events that leave a shard at a time.
-	maxMoves = 2
 	// movePatience bounds one try at a move; the next goes on where it ended.
 	movePatience = 2 * time.Minute
 	// frozenPatience is how long an event may stand still before its move is
@@ -49,8 +47,7 @@ const (
 	sweepEvery = 5 * time.Second
 )
 
-// moveEvents starts what is to leave the shards that are led here, one at a time
-// per shard and up to maxMoves together.
+// moveEvents starts what is to leave the shards that are led here.
 func (k *keeper) moveEvents(t *directory.Table) {
 	for e := range t.Moving() {
 		g := k.n.local(e.Shard)
@@ -64,9 +61,10 @@ func (k *keeper) moveEvents(t *directory.Table) {
 	}
 }
 
-// movesFrom moves all that is to leave a shard now.
+// movesFrom moves all that is to leave a shard now, one after the other. Those of the
+// node's other shards wait meanwhile: events that move at the same time share the
+// disk, and each of them stands still for longer.
 func (k *keeper) movesFrom(g *group) {
-	turn := make(chan struct{}, maxMoves)
 	var under []*directory.Event
 	for e := range k.n.table().Moving() {
 		if e.Shard == g.id {
@@ -74,24 +72,19 @@ func (k *keeper) movesFrom(g *group) {
 		}
 	}
 	for _, e := range under {
-		turn <- struct{}{}
-		k.work.Go(func() {
-			defer func() { <-turn }()
-			ctx, cancel := context.WithTimeout(k.ctx, movePatience)
-			defer cancel()
-			m := move{n: k.n, from: g, event: e, attempt: g.log.Reign()<<20 | uint64(k.n.moves.attempts.Add(1))}
-			err := m.run(ctx)
-			if m.left {
-				err = m.drop(ctx)
-			}
-			if err != nil && k.ctx.Err() == nil {
-				k.n.log.Warn("moving an event failed, will be tried again", "event", e.Key, "from", e.Shard, "to", e.To, "number", e.Number, "error", err)
-				sleep(ctx, mendEvery)
-			}
-		})
+		k.n.moves.turn.Lock()
+		k.move(g, e)
+		k.n.moves.turn.Unlock()
 	}
-	for range maxMoves {
-		turn <- struct{}{}
+}
+
+func (k *keeper) move(g *group, e *directory.Event) {
+	ctx, cancel := context.WithTimeout(k.ctx, movePatience)
+	defer cancel()
+	m := move{n: k.n, from: g, event: e, attempt: g.log.Reign()<<20 | uint64(k.n.moves.attempts.Add(1))}
+	if err := m.run(ctx); err != nil && k.ctx.Err() == nil {
+		k.n.log.Warn("moving an event failed, will be tried again", "event", e.Key, "from", e.Shard, "to", e.To, "number", e.Number, "error", err)
+		sleep(ctx, mendEvery)
 	}
 }
 
@@ -102,7 +95,6 @@ type move struct {
 	event   *directory.Event
 	attempt uint64
 	sent    uint64 // the last entry of the old shard that the new one has
-	left    bool   // the event is in the new shard
 }
 
 func (m *move) run(ctx context.Context) error {
@@ -121,11 +113,6 @@ func (m *move) run(ctx context.Context) error {
 		if m.from.log.Stats().Applied <= applied+chaseEntries {
 			break
 		}
-	}
-	m.n.moves.cutting.Lock()
-	defer m.n.moves.cutting.Unlock()
-	if err := m.replay(ctx, m.from.log.Stats().Applied); err != nil { // what came while it waited
-		return err
 	}
 	began := time.Now()
 	var frozen wire.Frozen
@@ -146,8 +133,7 @@ func (m *move) run(ctx context.Context) error {
 	m.n.moves.note(time.Since(began))
 	m.n.log.Info("event moved", "event", m.event.Key, "from", m.event.Shard, "to", m.event.To, "number", m.event.Number,
 		"image_bytes", len(image), "pause", time.Since(began).Round(10*time.Microsecond))
-	m.left = true
-	return nil
+	return m.drop(ctx)
 }
 
 func (m *move) mutation() wire.Mutation { return wire.Mutation{Event: m.event.ID} }
