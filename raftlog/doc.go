@@ -16,7 +16,7 @@
 // hands each outcome to its Receiver from within Apply.
 //
 // Everything is bounded: the queue (65,536 operations, 16 MiB; beyond that Submit
-// refuses), an entry (4,096 operations, 256 KiB), the entries under way (two), the
+// refuses), an entry (4,096 operations, 192 KiB), the entries under way (two), the
 // reads that ride on one (4,096). No step allocates per operation; an entry costs
 // one fresh slice, because raft keeps it.
 //
@@ -69,7 +69,8 @@
 // applied stamp. No wall clock takes part, except that the first leader of a new
 // group begins with it, so that ids look like the UUIDs they are. An idle group
 // proposes an entry when the state machine's NextDue has come, at most every
-// 50 ms, and nothing otherwise; while something is to fall due it stamps its time
+// 50 ms. Where there are followers, an empty entry follows the last one, by which
+// they learn that it is committed; nothing else is proposed. While something is to fall due it stamps its time
 // at least every ten seconds and when it closes, which bounds what a change of
 // leader gives back. If more is due than one Apply may end, or the process stood
 // still for more than a second, entries without operations go first, each taking
@@ -134,7 +135,7 @@
 //
 // # What it is not
 //
-// It does not decide who the voters are after a group has begun, nor move
-// groups; it does not retry, and it forgets what it was asked once it has
-// answered.
+// It does not decide who the members of a group are to be: whoever does tells the
+// group's leader, change by change. It does not retry, and it forgets what it was
+// asked once it has answered.
 package raftlog
