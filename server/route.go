@@ -50,6 +50,7 @@ var kindRules = [256]kindRule{
 	wire.KindManifest: {way: wayQuery, role: wire.RoleRead, room: 1024},
 	wire.KindMap:      {way: wayQuery, role: wire.RoleRead, room: 64},
 	wire.KindChanges:  {way: wayQuery, role: wire.RoleRead, room: 64},
+	wire.KindQueue:    {way: wayQuery, role: wire.RoleRead, room: 4},
 	wire.KindGetHold:  {way: wayRead, role: wire.RoleRead, room: 1, record: true},
 
 	wire.KindHold:     {way: wayHold, role: wire.RoleSell, room: 1, record: true, grows: true},
@@ -68,6 +69,8 @@ var kindRules = [256]kindRule{
 	wire.KindSetRules:   {way: wayShard, role: wire.RoleOperate, room: 1, record: true},
 	wire.KindCreate:     {way: wayShard, role: wire.RoleOperate, room: 1, record: true, grows: true},
 	wire.KindDelete:     {way: wayShard, role: wire.RoleOperate, room: 1, record: true},
+	wire.KindSetRoom:    {way: wayShard, role: wire.RoleOperate, room: 1, record: true, grows: true},
+	wire.KindDirectRoom: {way: wayShard, role: wire.RoleOperate, room: 1, record: true},
 
 	wire.KindAssign:   {way: wayDirectory, role: wire.RoleOperate, room: 1, record: true, grows: true},
 	wire.KindUnassign: {way: wayDirectory, role: wire.RoleOperate, room: 1, record: true},
@@ -134,6 +137,10 @@ func checkOperatorBody(k wire.Kind, body []byte) error {
 		return nil
 	case wire.KindDelete, wire.KindUnassign:
 		return new(wire.EventOp).Decode(body)
+	case wire.KindSetRoom:
+		return new(wire.SetRoom).Decode(body)
+	case wire.KindDirectRoom:
+		return new(wire.DirectRoom).Decode(body)
 	case wire.KindAssign:
 		return new(wire.Assign).Decode(body)
 	case wire.KindAddKey:
@@ -151,7 +158,7 @@ func checkQuery(k wire.Kind, body []byte) error {
 		return new(wire.HoldRef).Decode(body)
 	case wire.KindChanges:
 		return new(wire.ChangesQuery).Decode(body)
-	case wire.KindEvent, wire.KindManifest, wire.KindMap:
+	case wire.KindEvent, wire.KindManifest, wire.KindMap, wire.KindQueue:
 		return new(wire.EventRef).Decode(body)
 	}
 	return nil

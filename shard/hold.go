@@ -167,8 +167,7 @@ func (s *Shard) takeSeats(e *Event, h *hold) {
 func (s *Shard) granted(q *request, h *hold) (wire.Status, []byte) {
 	g := wire.Granted{Fence: h.fence, Deadline: h.granted + wire.Millis(h.ttl), Now: h.granted}
 	if q.kind == wire.KindHold {
-		const seatsAt = 56 // of a Hold
-		g.Seats = wire.SeatList(q.body[seatsAt:])
+		g.Seats = wire.SeatList(q.body[bodySeats:])
 		return s.reply(wire.StatusOK, g.Append(s.buf[:0]))
 	}
 	seats := q.event.seatsOf(h)

@@ -40,10 +40,10 @@ func (s *Shard) Look(r wire.Record, now wire.Millis, dst []byte) (status wire.St
 const (
 	bodyID       = 8
 	bodyDeadline = 24
-	bodyTTL      = 48
-	bodyFlags    = 52
-	bodyCount    = 54
-	bodySeats    = 56
+	bodyTTL      = 56
+	bodyFlags    = 60
+	bodyCount    = 62
+	bodySeats    = 64
 )
 
 func (s *Shard) lookHold(b []byte, now wire.Millis, dst []byte) (wire.Status, []byte, bool) {
@@ -146,9 +146,9 @@ func distinct(seats wire.SeatList) bool {
 
 // Offsets in the body of a HoldArea.
 const (
-	bodyArea      = 52
-	bodyAreaCount = 54
-	bodyAreaEnd   = 56
+	bodyArea      = 60
+	bodyAreaCount = 62
+	bodyAreaEnd   = 64
 )
 
 func (s *Shard) lookArea(b []byte, now wire.Millis, dst []byte) (wire.Status, []byte, bool) {

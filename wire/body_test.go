@@ -2,6 +2,7 @@ package wire
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -46,6 +47,29 @@ var (
 	sampleFence   = MakeVersion(1, 42)
 )
 
+// sampleTicket stands for the text of a ticket, which only nodes can read.
+const sampleTicket = "AQEHAAAAMn1Z0aYf"
+
+// sampleSeed is 0, 1 … 31.
+var sampleSeed = func() (seed [32]byte) {
+	for i := range seed {
+		seed[i] = byte(i)
+	}
+	return seed
+}()
+
+func sampleRoom() RoomConfig {
+	return RoomConfig{
+		Limit: 500, Rate: 200_000, Grace: 60_000, PassTTL: 600_000, SeatsPerPass: 4, OnePerVisitor: true,
+		OpensAt: 1_780_300_800_000, EntriesUntil: 1_780_300_500_000, Source: []byte("beacon.example, first round after entries close"),
+	}
+}
+
+func visitorBytes(key string) []byte {
+	v := Visitor(key)
+	return v[:]
+}
+
 func sampleMutation(id ID) Mutation {
 	return Mutation{Event: 7, ID: id, Deadline: 1_005_000}
 }
@@ -60,16 +84,18 @@ func requestSamples() []sample {
 	}
 	manifest := smallManifest().Encode()
 	digest := sha256.Sum256(manifest)
+	pass := Pass(sampleTicket)
+	visitors := append(visitorBytes("ann"), visitorBytes("bob")...)
 	return []sample{
 		{"Hello", "request of kind 1", &helloBody{Hello{1, 1, CompressGzip, []byte("sk-9f2c")}}},
 		{"Key", "request of kind 8", &Key{[]byte("summer-gala")}},
 		{"EventsQuery", "request of kind 9", &EventsQuery{[]byte("spring"), 100}},
-		{"EventRef", "request of kinds 10, 11, 12", &EventRef{7}},
+		{"EventRef", "request of kinds 10, 11, 12, 16", &EventRef{7}},
 		{"ChangesQuery", "request of kind 13", &ChangesQuery{7, MakeVersion(1, 40)}},
 		{"HoldRef", "request of kind 14", &HoldRef{7, sampleHold}},
-		{"Hold", "request of kind 32", &Hold{hold, buyer, channel, 120_000, HoldAlternative, MakeSeatList(3, 4)}},
-		{"HoldBest", "request of kind 33", &HoldBest{hold, buyer, channel, 0, HoldSplit | HoldNoOrphan, AccessStepFree, 4, Any, 1<<0 | 1<<2}},
-		{"HoldArea", "request of kind 34", &HoldArea{hold, buyer, 0, 0, 1, 2}},
+		{"Hold", "request of kind 32", &Hold{hold, buyer, channel, pass, 120_000, HoldAlternative, MakeSeatList(3, 4)}},
+		{"HoldBest", "request of kind 33", &HoldBest{hold, buyer, channel, pass, 0, HoldSplit | HoldNoOrphan, AccessStepFree, 4, Any, 1<<0 | 1<<2}},
+		{"HoldArea", "request of kind 34", &HoldArea{hold, buyer, 0, 0, 0, 1, 2}},
 		{"Extend", "request of kind 35", &Extend{hold, sampleFence, 300_000, 1}},
 		{"Pay", "request of kind 36", &Pay{hold, sampleFence}},
 		{"OnHold", "request of kinds 37, 38", &OnHold{hold, sampleFence, MakeSeatList(4)}},
@@ -81,9 +107,18 @@ func requestSamples() []sample {
 		{"Create", "request of kind 45", &Create{own, 0, uint32(len(manifest)), digest, manifest}},
 		{"EventOp", "request of kinds 46, 65", &EventOp{own}},
 		{"WallClock", "kind 47, not for clients", &WallClock{own, 1_780_300_800_000}},
+		{"SetRoom", "request of kind 48", &SetRoom{own, sampleSeed, sampleRoom()}},
+		{"DirectRoom", "request of kind 49", &DirectRoom{own, RoomDraw, []byte("round 4711: 0x8f3a")}},
+		{"Issue", "kind 50, not for clients", &Issue{own, 2, visitors}},
+		{"Redeem", "kind 51, not for clients", &Redeem{own, NewRoomID(sampleRequest), 41_999, pass}},
+		{"Leave", "kind 52, not for clients", &Leave{own, NewRoomID(sampleRequest), 41_999, pass}},
 		{"Assign", "request of kind 64", &Assign{directory, []byte("summer-gala"), digest}},
 		{"AddKey", "request of kind 66", &AddKey{directory, []byte("box office"), sha256.Sum256([]byte("sk-9f2c")), RoleSell}},
 		{"DropKey", "request of kind 67", &DropKey{directory, []byte("box office")}},
+		{"Join", "request of kind 80", &Join{own, 1, []byte("ann")}},
+		{"Admit", "request of kind 81", &Admit{own, []byte(sampleTicket)}},
+		{"Quit", "request of kind 82", &Quit{own, []byte(sampleTicket)}},
+		{"TicketRef", "request of kind 83", &TicketRef{7, []byte(sampleTicket)}},
 	}
 }
 
@@ -110,6 +145,7 @@ func clusterSamples() []sample {
 		{"Import", "", &Import{op, 12, 5, 64, 1024, []byte("chunk")}},
 		{"Replay", "", &Replay{op, 12, 5, 99, AppendReplayed(nil, 100, 1_000_000, []byte("records"))}},
 		{"Adopt", "", &Adopt{op, 12, 5, 0xfeed, 1_000_000, 3}},
+		{"PlaceRef", "", &PlaceRef{7, NewRoomID(sampleRequest), 41_999}},
 	}
 }
 
@@ -122,6 +158,8 @@ func answerSamples() []sample {
 	}
 	changes := AppendChange(nil, Change{MakeVersion(1, 41), 3, SeatFree, SeatHeld})
 	changes = AppendChange(changes, Change{MakeVersion(1, 42), 3, SeatHeld, SeatBooked})
+	room := NewRoomID(sampleRequest)
+	admitted := Admitted{room, Pass(sampleTicket), 1_699, 1_600_000, 1_000_000, 4}
 	return []sample{
 		{"Welcome", "answer of kind 1", &Welcome{1, CompressGzip, 16384, sampleRequest, []byte("node-1")}},
 		{"Location", "answer of kinds 8, 64", &Location{7, 3, 1_000_000, []byte("10.0.0.2:7700")}},
@@ -142,6 +180,18 @@ func answerSamples() []sample {
 		{"Confirmed", "answer of kinds 37, 40", &Confirmed{true, 1_000_000, MakeSeatList(3, 4)}},
 		{"SeatsLost", "answer of kinds 38, 39; of statuses 1, 3, 7, 12, 19", &SeatsLost{1_000_000, MakeSeatList(4), MakeSeatList(8, 9)}},
 		{"Clock", "answer of statuses 13, 14, 16", &Clock{1_000_000}},
+		{"QueueInfo", "answer of kind 16", &QueueInfo{
+			Version: sampleFence, Now: 1_000_000, Age: 40, State: QueueOpen, Step: 812, Room: room,
+			Entries: 40_000, Issued: 43_210, Serving: 1_700, LapsedTo: 900, Redeemed: 1_200, Lapsed: 270, Booked: 380,
+			Inside: 470, Outstanding: 30, Free: 9_000, Held: 620, EntriesOpen: true, Drawn: true,
+			Commitment: Commitment(sampleSeed, sampleRoom().Source), Seed: sampleSeed, Config: sampleRoom(),
+			Entropy: []byte("round 4711: 0x8f3a"),
+		}},
+		{"Issued", "answer of kind 50", &Issued{room, 1_000_000, MaxNumbers, 7, 2, binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, 7), 3)}},
+		{"Admitted", "answer of kind 51", &admitted},
+		{"Tickets", "answer of kind 80", &Tickets{room, 1_000_000, []Ticket{{true, 41_999, []byte(sampleTicket)}, {false, 42_000, []byte("AQI")}}}},
+		{"Admission", "answer of kind 81", &Admission{admitted, []byte("AQM")}},
+		{"QueuePlace", "answer of kind 83; of status 27", &QueuePlace{PlaceCalled, true, 1_699, 12, 1_060_000, 1_000_000}},
 	}
 }
 
@@ -186,7 +236,7 @@ func TestBodiesRoundTrip(t *testing.T) {
 // that is not encoded.
 func TestSamplesHaveNoZeroField(t *testing.T) {
 	allowed := map[string]bool{
-		"HoldArea.Channel": true, "HoldArea.TTL": true, "HoldBest.TTL": true, // have one in Hold
+		"HoldArea.Channel": true, "HoldArea.Pass": true, "HoldArea.TTL": true, "HoldBest.TTL": true, // have one in Hold
 		"Create.Offset": true, "Changes.Resync": true, "HoldInfo.Reacquired": true,
 		"Assign.Event": true, "Assign.Deadline": true, "AddKey.Event": true, "AddKey.Deadline": true,
 		"DropKey.Event": true, "DropKey.Deadline": true,
@@ -242,7 +292,9 @@ func TestReservedBytesAndBooleansAreStrict(t *testing.T) {
 		body codec
 		at   int
 	}{
-		{&Hold{Seats: MakeSeatList(1)}, 53},
+		{&Hold{Seats: MakeSeatList(1)}, 61},
+		{&SetRoom{}, SeedAt + 32 + 17},
+		{&QueuePlace{}, 1},
 		{&SetRules{Rules: DefaultRules()}, MutationSize + 16},
 		{&Confirmed{}, 0},
 		{&Changes{}, 8},
@@ -271,6 +323,7 @@ func TestCountsAreCheckedBeforeTheyAreUsed(t *testing.T) {
 	}{
 		{&EventList{}, 2, 0, 2},
 		{&NodeList{}, 10, 8, 10},
+		{&Tickets{}, 18, 16, 18},
 		{&SetReplicas{}, MutationSize + 13, MutationSize + 12, MutationSize + 13},
 		{&EventInfo{}, info, info - 5, info - 3},
 		{&EventInfo{}, info, info - 3, info - 1},
@@ -300,7 +353,7 @@ func TestNoAllocation(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { s.body.Append(buffer) }); n > 0 {
 			t.Errorf("encoding %s allocates %v times", s.name, n)
 		}
-		if s.name == "EventList" || s.name == "EventInfo" || s.name == "NodeList" || s.name == "SetReplicas" {
+		if s.name == "EventList" || s.name == "EventInfo" || s.name == "NodeList" || s.name == "Tickets" || s.name == "SetReplicas" {
 			continue
 		}
 		if n := testing.AllocsPerRun(100, func() { _ = into.Decode(b) }); n > 0 {

@@ -23,6 +23,10 @@ const (
 	KindAdopt  Kind = 132 // Adopt → empty
 	KindDrop   Kind = 133 // Numbered → empty
 
+	// A read of an event's shard, for whose ticket a node has made sure of.
+
+	KindFindPlace Kind = 134 // PlaceRef → QueuePlace; linearizable
+
 	// Operations on the directory.
 
 	KindBootstrap     Kind = 143 // Bootstrap → empty

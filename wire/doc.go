@@ -3,7 +3,7 @@
 // the server speak it, so it imports nothing but the standard library.
 //
 // All integers are little-endian. Decoders of bodies do not allocate, but for
-// EventList and EventInfo, and never trust a length: each count is checked
+// EventList, EventInfo and other lists of more than bytes, and never trust a length: each count is checked
 // against the bytes that are there before it is used. A decoded body aliases the
 // bytes it was decoded from and lives no longer than they do; a decoded Manifest
 // is a copy.

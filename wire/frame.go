@@ -48,6 +48,7 @@ const (
 	KindChanges  Kind = 13 // ChangesQuery → Changes
 	KindGetHold  Kind = 14 // HoldRef → HoldInfo; linearizable
 	KindNodes    Kind = 15 // empty → NodeList
+	KindQueue    Kind = 16 // EventRef → QueueInfo
 
 	// Operations on an event, decided by its shard.
 
@@ -68,17 +69,40 @@ const (
 	KindDelete     Kind = 46 // EventOp → empty
 	KindWallClock  Kind = 47 // WallClock; proposed by leaders only
 
+	// Operations on an event's waiting room, decided by its shard. Nodes propose
+	// the last three for clients, whose tickets they have made sure of.
+
+	KindSetRoom    Kind = 48 // SetRoom → empty
+	KindDirectRoom Kind = 49 // DirectRoom → empty
+	KindIssue      Kind = 50 // Issue → Issued; proposed by nodes only
+	KindRedeem     Kind = 51 // Redeem → Admitted; proposed by nodes only
+	KindLeave      Kind = 52 // Leave → empty; proposed by nodes only
+
 	// Operations on the directory.
 
 	KindAssign   Kind = 64 // Assign → Location
 	KindUnassign Kind = 65 // EventOp → empty
 	KindAddKey   Kind = 66 // AddKey → empty
 	KindDropKey  Kind = 67 // DropKey → empty
+
+	// What visitors ask of a waiting room. A node reads and signs their tickets and
+	// asks the event's shard.
+
+	KindJoin  Kind = 80 // Join → Tickets
+	KindAdmit Kind = 81 // Admit → Admission
+	KindQuit  Kind = 82 // Quit → empty
+	KindPlace Kind = 83 // TicketRef → QueuePlace
 )
 
 // Mutates reports whether the kind is an operation on an event that clients may
-// send. Its body begins with a Mutation.
-func (k Kind) Mutates() bool { return k >= KindHold && k <= KindDelete }
+// send and that is remembered by its id. Its body begins with a Mutation.
+func (k Kind) Mutates() bool {
+	return k >= KindHold && k <= KindDelete || k == KindSetRoom || k == KindDirectRoom
+}
+
+// Room reports whether the kind is an operation on an event's waiting room that
+// only nodes propose. Its body begins with a Mutation.
+func (k Kind) Room() bool { return k >= KindIssue && k <= KindLeave }
 
 // Directory reports whether the kind is an operation on the directory.
 func (k Kind) Directory() bool { return k >= KindAssign && k <= KindDropKey }

@@ -181,7 +181,7 @@ func TestEveryStatusHasItsCode(t *testing.T) {
 func TestKindsKnowWhereTheyBelong(t *testing.T) {
 	for name, v := range constants(t, "frame.go", "Kind") {
 		k := Kind(v)
-		if k.Mutates() != (v >= 32 && v < 47) || k.Directory() != (v >= 64 && v < 68) {
+		if k.Mutates() != (v >= 32 && v < 47 || v == 48 || v == 49) || k.Room() != (v >= 50 && v < 53) || k.Directory() != (v >= 64 && v < 68) {
 			t.Errorf("%s: mutates %v, directory %v", name, k.Mutates(), k.Directory())
 		}
 	}

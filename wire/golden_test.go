@@ -26,6 +26,7 @@ func goldens(t *testing.T) map[string]string {
 		"requests.txt": goldenBodies(requestSamples()),
 		"answers.txt":  goldenBodies(answerSamples()),
 		"manifest.txt": goldenManifests(t),
+		"draw.txt":     goldenDraws(),
 	}
 }
 
@@ -144,6 +145,10 @@ func show(v reflect.Value) string {
 		return fmt.Sprintf("%#016x", uint64(x))
 	case ChannelKey:
 		return fmt.Sprintf("%#016x", uint64(x))
+	case RoomID:
+		return fmt.Sprintf("%#016x", uint64(x))
+	case PassID:
+		return fmt.Sprintf("%#016x", uint64(x))
 	case SeatList:
 		return fmt.Sprint(x.IDs())
 	case []byte:
@@ -158,7 +163,7 @@ func show(v reflect.Value) string {
 		return "[" + strings.Join(names, ", ") + "]"
 	case bool:
 		return strconv.FormatBool(x)
-	case Role, SaleState, HoldState:
+	case Role, SaleState, HoldState, RoomAction, PlaceState, QueueState:
 		return fmt.Sprintf("%d (%s)", v.Uint(), x)
 	}
 	if v.Kind() == reflect.Slice {
@@ -251,6 +256,9 @@ func goldenIDs() string {
 	for _, name := range []string{"", "alice@example.org", "fan club 2026"} {
 		fmt.Fprintf(&b, "buyer or channel: name %q\n  %#016x\n", name, uint64(Buyer(name)))
 	}
+	fmt.Fprintf(&b, "room: made by %s\n  %#016x\n", sampleRequest, uint64(NewRoomID(sampleRequest)))
+	fmt.Fprintf(&b, "pass: ticket %q\n  %#016x\n", sampleTicket, uint64(Pass(sampleTicket)))
+	fmt.Fprintf(&b, "visitor: key \"ann\"\n  %x\n", Visitor("ann"))
 	fmt.Fprintf(&b, "version: epoch 1, counter 42\n  %#016x\n", uint64(MakeVersion(1, 42)))
 	return b.String()
 }

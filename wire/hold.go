@@ -56,6 +56,7 @@ type Hold struct {
 	Mutation
 	Buyer   BuyerID
 	Channel ChannelKey
+	Pass    PassID // needed while the event's waiting room is on; 0: none
 	TTL     uint32 // milliseconds; 0: the event's
 	Flags   HoldFlags
 	Seats   SeatList // 1..MaxHoldSeats, each once
@@ -65,6 +66,7 @@ func (h *Hold) Append(b []byte) []byte {
 	b = h.Mutation.append(b)
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.Buyer))
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.Channel))
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.Pass))
 	b = binary.LittleEndian.AppendUint32(b, h.TTL)
 	b = append(b, byte(h.Flags), 0)
 	return appendSeats(b, h.Seats)
@@ -75,6 +77,7 @@ func (h *Hold) Decode(body []byte) error {
 	h.Mutation.read(&r)
 	h.Buyer = BuyerID(r.u64())
 	h.Channel = ChannelKey(r.u64())
+	h.Pass = PassID(r.u64())
 	h.TTL = r.u32()
 	h.Flags = HoldFlags(r.u8())
 	r.zero()
@@ -87,6 +90,7 @@ type HoldBest struct {
 	Mutation
 	Buyer      BuyerID
 	Channel    ChannelKey
+	Pass       PassID // needed while the event's waiting room is on; 0: none
 	TTL        uint32 // milliseconds; 0: the event's
 	Flags      HoldFlags
 	Access     Access // every seat must have all of these
@@ -99,6 +103,7 @@ func (h *HoldBest) Append(b []byte) []byte {
 	b = h.Mutation.append(b)
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.Buyer))
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.Channel))
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.Pass))
 	b = binary.LittleEndian.AppendUint32(b, h.TTL)
 	b = append(b, byte(h.Flags), byte(h.Access))
 	b = binary.LittleEndian.AppendUint16(b, h.Count)
@@ -111,6 +116,7 @@ func (h *HoldBest) Decode(body []byte) error {
 	h.Mutation.read(&r)
 	h.Buyer = BuyerID(r.u64())
 	h.Channel = ChannelKey(r.u64())
+	h.Pass = PassID(r.u64())
 	h.TTL = r.u32()
 	h.Flags = HoldFlags(r.u8())
 	h.Access = Access(r.u8())
@@ -125,6 +131,7 @@ type HoldArea struct {
 	Mutation
 	Buyer   BuyerID
 	Channel ChannelKey
+	Pass    PassID // needed while the event's waiting room is on; 0: none
 	TTL     uint32 // milliseconds; 0: the event's
 	Area    uint16 // index in the manifest
 	Count   uint16
@@ -134,6 +141,7 @@ func (h *HoldArea) Append(b []byte) []byte {
 	b = h.Mutation.append(b)
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.Buyer))
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.Channel))
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.Pass))
 	b = binary.LittleEndian.AppendUint32(b, h.TTL)
 	b = binary.LittleEndian.AppendUint16(b, h.Area)
 	return binary.LittleEndian.AppendUint16(b, h.Count)
@@ -144,6 +152,7 @@ func (h *HoldArea) Decode(body []byte) error {
 	h.Mutation.read(&r)
 	h.Buyer = BuyerID(r.u64())
 	h.Channel = ChannelKey(r.u64())
+	h.Pass = PassID(r.u64())
 	h.TTL = r.u32()
 	h.Area = r.u16()
 	h.Count = r.u16()

@@ -56,6 +56,33 @@ type ChannelKey uint64
 // Channel hashes a channel's secret the way Buyer hashes a name.
 func Channel(secret string) ChannelKey { return ChannelKey(hash64(secret)) }
 
+// RoomID names an event's waiting room for its whole life, through moves and
+// backups. A room that is made after another was switched off has another id, so
+// that no ticket of the first opens the second.
+type RoomID uint64
+
+// NewRoomID is the id of the room that a request makes: the first eight bytes of
+// the SHA-256 of the request's id, little-endian; 1 if they are zero.
+func NewRoomID(request ID) RoomID { return RoomID(hash64(string(request[:]))) }
+
+// PassID names a pass. Whoever knows it can use the pass. Zero is none.
+type PassID uint64
+
+// Pass is the id of the pass that a ticket is redeemed for: the first eight bytes
+// of the SHA-256 of the ticket's text, little-endian. So redeeming a ticket twice
+// is the same request.
+func Pass(ticket string) PassID { return PassID(hash64(ticket)) }
+
+// VisitorSize is the length of a visitor's fingerprint, in bytes.
+const VisitorSize = 12
+
+// Visitor is the fingerprint of whatever the frontend calls a visitor: the first
+// VisitorSize bytes of its SHA-256.
+func Visitor(key string) [VisitorSize]byte {
+	sum := sha256.Sum256([]byte(key))
+	return [VisitorSize]byte(sum[:])
+}
+
 func hash64(s string) uint64 {
 	if s == "" {
 		return 0

@@ -28,6 +28,7 @@ var vectorSections = map[string]string{
 	"requests.txt": "### Vectors of request bodies",
 	"answers.txt":  "### Vectors of answer bodies",
 	"manifest.txt": "### Vectors of manifests",
+	"draw.txt":     "### Vectors of draws",
 }
 
 // TestPageHasTheVectors holds docs/protocol.md to the golden files. With -update
@@ -95,6 +96,7 @@ var tableRow = regexp.MustCompile(`(?m)^\| *([^|]*?) *\| *([^|]*?) *\| *([^|]*?)
 var fixedSizes = map[string]int{
 	"u8": 1, "bool": 1, "u16": 2, "u32": 4, "u64": 8, "i64": 8, "4 bytes": 4,
 	"id": 16, "hash": 32, "mutation": MutationSize, "rules": rulesSize, "counts": 16,
+	"admitted": admittedSize,
 }
 
 // TestPageHasEveryField compares each table of a body with the type: the fields,
@@ -129,7 +131,7 @@ func TestPageHasEveryField(t *testing.T) {
 }
 
 func pageBodies() map[string]any {
-	bodies := map[string]any{"Mutation": Mutation{}, "Rules": Rules{}, "Counts": Counts{}}
+	bodies := map[string]any{"Mutation": Mutation{}, "Rules": Rules{}, "Counts": Counts{}, "RoomConfig": RoomConfig{}}
 	for _, s := range publicSamples() {
 		bodies[s.name] = reflect.ValueOf(s.body).Elem().Interface()
 	}
@@ -164,6 +166,8 @@ func TestPageNamesTheLimits(t *testing.T) {
 	for name, limit := range map[string]int{
 		"MaxRequestBody": MaxRequestBody, "MaxAnswerBody": MaxAnswerBody, "MaxBatchOps": MaxBatchOps,
 		"MaxChunk": MaxChunk, "MaxOpSeats": MaxOpSeats, "MaxSeats": MaxSeats, "MaxRowSeats": MaxRowSeats, "MaxRuleTime": MaxRuleTime,
+		"MaxRoomLimit": MaxRoomLimit, "MaxRoomRate": MaxRoomRate, "MaxRoomTime": MaxRoomTime, "MaxSource": MaxSource,
+		"MaxEntropy": MaxEntropy, "MaxJoins": MaxJoins, "MaxNumbers": MaxNumbers,
 	} {
 		if !strings.Contains(page, thousands(limit)) {
 			t.Errorf("the page does not say %s, which is %s", thousands(limit), name)

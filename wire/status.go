@@ -36,6 +36,14 @@ const (
 	StatusExists          Status = 23 // Text: the event, or key, exists with other content
 	StatusCancelled       Status = 24 // the booking was cancelled
 	StatusNotBooked       Status = 25 // the hold is not booked, so there is nothing to cancel or exchange
+	StatusNoRoom          Status = 26 // the event has no waiting room, or not the one that the ticket is for
+	StatusNotCalled       Status = 27 // QueuePlace: the ticket's number has not been called yet
+	StatusLapsed          Status = 28 // the ticket's number was called and nobody came in time, or his visit is over
+	StatusPassRequired    Status = 29 // the event has a waiting room: a hold needs a pass
+	StatusPassEnded       Status = 30 // the pass's time is over, it was given back, or all its seats are booked
+	StatusPassLimit       Status = 31 // more seats than the pass has left
+	StatusRoomClosed      Status = 32 // the waiting room takes nobody any more
+	StatusLeft            Status = 33 // the ticket's number was given back
 
 	// The system did not decide. All but StatusUnknown mean: not applied.
 
@@ -80,6 +88,14 @@ var statusNames = map[Status]string{
 	StatusExists:          "exists",
 	StatusCancelled:       "cancelled",
 	StatusNotBooked:       "not_booked",
+	StatusNoRoom:          "no_room",
+	StatusNotCalled:       "not_called",
+	StatusLapsed:          "lapsed",
+	StatusPassRequired:    "pass_required",
+	StatusPassEnded:       "pass_ended",
+	StatusPassLimit:       "pass_limit",
+	StatusRoomClosed:      "room_closed",
+	StatusLeft:            "left",
 	StatusMoved:           "moved",
 	StatusOverloaded:      "overloaded",
 	StatusUnavailable:     "unavailable",

@@ -122,7 +122,7 @@ class Event:
         return struct.pack("<Q16sq", self.id, id, self.now() + 5_000)
 
     def hold(self, id, *ids, flags=0, who="alice"):
-        body = self.mutation(id) + struct.pack("<QQIBB", buyer(who), 0, 60_000, 0, 0) + seats(*ids)
+        body = self.mutation(id) + struct.pack("<QQQIBB", buyer(who), 0, 0, 60_000, 0, 0) + seats(*ids)
         return self.c.ask(HOLD, body, flags)
 
     def on_hold(self, what, kind, id, fence, *ids, flags=0):
