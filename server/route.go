@@ -54,7 +54,7 @@ var kindRules = [256]kindRule{
 	wire.KindGetHold:  {way: wayRead, role: wire.RoleRead, room: 1, record: true},
 
 	wire.KindHold:     {way: wayHold, role: wire.RoleSell, room: 1, record: true, grows: true},
-	wire.KindHoldBest: {way: wayShard, role: wire.RoleSell, room: 1, record: true, grows: true},
+	wire.KindHoldBest: {way: wayHold, role: wire.RoleSell, room: 1, record: true, grows: true},
 	wire.KindHoldArea: {way: wayHold, role: wire.RoleSell, room: 1, record: true, grows: true},
 	wire.KindExtend:   {way: wayShard, role: wire.RoleSell, room: 1, record: true},
 	wire.KindPay:      {way: wayShard, role: wire.RoleSell, room: 1, record: true},

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// The node looks through its events for sales that open or close this often,
+	// The node looks through its events for sales and rooms that open or close this often,
 	// and a hundred times as long as looking takes: it costs at most a hundredth
 	// of a core, and an event whose rules were just changed is that late at most.
 	// The openings that a look has found are served to the millisecond.
@@ -80,12 +80,7 @@ func (w *wallClock) scan(ctx context.Context, g *group) (next int64) {
 		if e.SaleDue(now) {
 			w.due = append(w.due, e.ID())
 		}
-		rules := e.Rules()
-		for _, at := range []int64{rules.OpensAt, rules.ClosesAt} {
-			if at > now {
-				next = min(next, at)
-			}
-		}
+		next = min(next, e.SaleNext(now))
 	}
 	w.looked += time.Since(began)
 	w.tell(ctx, g, now)

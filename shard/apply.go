@@ -91,6 +91,7 @@ func (s *Shard) wake() {
 		s.now = e.Now(s.stamp)
 		s.touch(e)
 		s.expire(e)
+		s.advanceRoom(e)
 		// Being here says nothing: due may have been too early, and then was not so
 		// on other replicas.
 		if s.forgetDue(e) <= s.now {
@@ -135,13 +136,14 @@ func (s *Shard) settle() {
 		if due := s.nextDue(e); due != e.due && e.Live() {
 			s.agenda.set(e, due)
 		}
+		e.publishQueue()
 		s.settling[i] = nil
 	}
 	s.settling = s.settling[:0]
 }
 
-// NextDue is the shard time at which something is due: a hold expires, or
-// something is forgotten or given up. It is never too late. It is too early if
+// NextDue is the shard time at which something is due: a hold expires, a waiting
+// room calls, or something is forgotten or given up. It is never too late. It is too early if
 // what it is for has ended some other way, or somebody went on with it; then the
 // Apply that it causes finds the right time. wire.Never if nothing is due.
 func (s *Shard) NextDue() wire.Millis {
@@ -198,7 +200,9 @@ func (q *request) read(r wire.Record) bool {
 }
 
 // onEvent reports whether the kind is an operation on an event.
-func onEvent(k wire.Kind) bool { return k.Mutates() || k == wire.KindWallClock || ofMove(k) }
+func onEvent(k wire.Kind) bool {
+	return k.Mutates() || k.Room() || k == wire.KindWallClock || ofMove(k)
+}
 
 func (s *Shard) dispatch(q *request) (wire.Status, []byte) {
 	switch q.kind {
@@ -226,6 +230,16 @@ func (s *Shard) dispatch(q *request) (wire.Status, []byte) {
 		return s.setChannel(q)
 	case wire.KindSetRules:
 		return s.setRules(q)
+	case wire.KindSetRoom:
+		return s.setRoom(q)
+	case wire.KindDirectRoom:
+		return s.directRoom(q)
+	case wire.KindIssue:
+		return s.issue(q)
+	case wire.KindRedeem:
+		return s.redeem(q)
+	case wire.KindLeave:
+		return s.leave(q)
 	default:
 		return s.wallClock(q)
 	}
@@ -270,6 +284,9 @@ func (s *Shard) admit(q *request) (status wire.Status, body []byte, done bool) {
 // digestOf tells requests with different content apart, whatever their id and
 // deadline.
 func digestOf(kind wire.Kind, body []byte) uint64 {
+	if kind == wire.KindSetRoom { // its seed is of the node that took the attempt
+		body = body[wire.SeedSize:]
+	}
 	return xxhash.Sum64(body[wire.MutationSize:]) + uint64(kind)*0x9e3779b97f4a7c15
 }
 

@@ -284,6 +284,7 @@ func (s *Shard) settleIn(q *request, e *Event, o *wire.Adopt) {
 	e.ring.Store(nil) // nobody can go on from a version of another epoch
 	e.due, e.at, e.settled = wire.Never, 0, 0
 	e.created, e.changed, e.loadedAt, e.encoded = s.index, s.index, 0, false
+	e.renewPages(s.index)
 	s.addEvent(e)
 	s.touch(e)
 }

@@ -74,6 +74,7 @@ func (s *Shard) unbook(e *Event, i uint32, b *hold, mask uint64) {
 	e.move(s.spots, wire.SeatBooked, wire.SeatFree)
 	e.end()
 	e.buyers.sub(b.buyer, seatsIn(mask))
+	s.passMoved(e, i, 0, -seatsIn(mask))
 	e.changed = s.index
 	b.booked &^= mask
 	if b.booked == 0 && !b.live() {
@@ -103,7 +104,7 @@ func (s *Shard) exchange(q *request) (wire.Status, []byte) {
 		return status, body
 	}
 	e := q.event
-	_, b, status, body, found := s.booking(q, &x.Booking)
+	i, b, status, body, found := s.booking(q, &x.Booking)
 	if !found {
 		return status, body
 	}
@@ -122,6 +123,7 @@ func (s *Shard) exchange(q *request) (wire.Status, []byte) {
 		return status, body
 	}
 	s.swap(e, b, give, x.Take)
+	s.passMoved(e, i, 0, x.Take.Len()-seatsIn(give))
 	s.seats = e.idsOf(b, b.booked, s.seats[:0])
 	return s.concludeListing(q, wire.StatusOK, s.seats)
 }

@@ -151,7 +151,8 @@ func (s *Shard) wallClock(q *request) (wire.Status, []byte) {
 	}
 	q.event.wall = w.Wall
 	q.event.setSale()
-	q.event.changed = s.index
+	s.roomClock(q.event)
+	s.roomChanged(q.event)
 	return wire.StatusOK, nil
 }
 
@@ -176,8 +177,21 @@ func saleAt(r *wire.Rules, wall int64) wire.SaleState {
 }
 
 // SaleDue reports whether the event's sale opens or closes at this wall clock, in
-// Unix milliseconds, and has not been told. Any goroutine. The shard's leader then
-// proposes a wire.WallClock.
+// Unix milliseconds, or its waiting room closes entries or opens, and has not been
+// told. Any goroutine. The shard's leader then proposes a wire.WallClock.
 func (e *Event) SaleDue(wall int64) bool {
-	return saleAt(e.rules.Load(), wall) != e.Sale()
+	return saleAt(e.rules.Load(), wall) != e.Sale() || e.roomWall(0) <= wall
+}
+
+// SaleNext is the first time after a wall clock at which SaleDue becomes true, as
+// things stand: Unix milliseconds, wire.Never if there is none. Any goroutine.
+func (e *Event) SaleNext(wall int64) int64 {
+	next := e.roomWall(wall)
+	rules := e.rules.Load()
+	for _, at := range []int64{rules.OpensAt, rules.ClosesAt} {
+		if at > wall {
+			next = min(next, at)
+		}
+	}
+	return next
 }

@@ -10,7 +10,7 @@ import (
 // check recomputes an event's invariants from its holds and memos. It is run on
 // what was loaded and by tests. Cost: O(seats + records).
 func (e *Event) check() error {
-	for _, check := range []func() error{e.checkPlace, e.checkPlanes, e.checkChains, e.checkIDs, e.checkBuyers, e.checkChannels} {
+	for _, check := range []func() error{e.checkPlace, e.checkPlanes, e.checkChains, e.checkIDs, e.checkBuyers, e.checkChannels, e.checkRoom} {
 		if err := check(); err != nil {
 			return err
 		}

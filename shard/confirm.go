@@ -126,6 +126,7 @@ func (s *Shard) book(e *Event, i uint32, h *hold, mask uint64) {
 	h.flags &^= holdGaveBack
 	h.touched = s.now
 	e.changed = s.index
+	s.passMoved(e, i, -seatsIn(mask), seatsIn(mask))
 }
 
 // reacquire books seats of a hold that has expired, if they all are free. If not,
@@ -163,6 +164,7 @@ func (s *Shard) reacquire(e *Event, i uint32, h *hold, mask uint64) bool {
 	h.flags |= holdReacquired
 	h.held &^= mask
 	h.booked |= mask
+	s.passMoved(e, i, 0, seatsIn(mask))
 	return true
 }
 
@@ -238,6 +240,7 @@ func (s *Shard) giveBack(e *Event, i uint32, h *hold, mask uint64) {
 	e.move(s.spots, wire.SeatHeld, wire.SeatFree)
 	e.end()
 	e.buyers.sub(h.buyer, seatsIn(mask))
+	s.passMoved(e, i, -seatsIn(mask), 0)
 	e.changed = s.index
 	h.flags |= holdGaveBack
 	h.touched = s.now

@@ -8,8 +8,8 @@ import (
 	"github.com/usher-seats/usher/wire"
 )
 
-// maxEventID leaves a bit for the two parts of an event.
-const maxEventID = 1<<63 - 1
+// maxEventID leaves room for the parts of an event; see manifestPart.
+const maxEventID = 1<<eventBits - 1
 
 // A creation is an event whose manifest is coming chunk by chunk. If nobody goes
 // on with it for a retry window it is given up. Owned by the applier.

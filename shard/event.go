@@ -47,8 +47,12 @@ type Event struct {
 	rules atomic.Pointer[wire.Rules]
 	names atomic.Pointer[[][]byte] // of the channels
 	ids   atomic.Pointer[idTable]
-	floor atomic.Int64 // ids up to this time that are not in the table are too old; -1: none is
+	queue atomic.Pointer[queueView] // of the waiting room as of the end of an entry; nil: there is none
+	floor atomic.Int64              // ids up to this time that are not in the table are too old; -1: none is
 	ring  atomic.Pointer[ring]
+
+	// guarded says that the event has a waiting room, so that holds want a pass.
+	guarded atomic.Bool
 
 	// seq is the version's counter·2, plus 1 while the applier writes planes. It
 	// changes with every operation, so it has a cache line for itself.
@@ -92,6 +96,12 @@ type applied struct {
 	due wire.Millis
 	at  int
 
+	// tally counts the seats by state; derived from the planes.
+	tally [wire.SeatBlocked + 1]uint32
+
+	room   *room         // nil: there is none
+	passOf []wire.PassID // by the index of a hold: with which pass it was made; short if there are none
+
 	journey journey
 
 	created  uint64 // entry that made the event, or brought it here
@@ -121,6 +131,7 @@ func (s *Shard) newEvent(id wire.EventID, manifest []byte, m *wire.Manifest) *Ev
 	e.stopped.Store(notStopped)
 	e.floor.Store(-1)
 	e.setTable(newIDTable(0))
+	e.tally[wire.SeatFree] = uint32(e.lay.seats)
 	e.setRules(m.Rules)
 	e.publishChannels()
 	return e
@@ -227,6 +238,9 @@ var planesOf = [...]uint8{
 func (e *Event) move(spots []spot, from, to wire.SeatState) {
 	was, will := planesOf[from], planesOf[to]
 	version := e.counter + 1
+	n := uint32(seatCount(spots))
+	e.tally[from] -= n
+	e.tally[to] += n
 	for _, p := range spots {
 		e.flip(&e.taken[p.word], p, was&inTaken, will&inTaken)
 		e.flip(&e.booked[p.word], p, was&inBooked, will&inBooked)
@@ -244,6 +258,9 @@ func (e *Event) move(spots []spot, from, to wire.SeatState) {
 // most wire.MaxHoldSeats each.
 func (e *Event) trade(give, take []spot) {
 	version := e.counter + 1
+	gain := uint32(seatCount(take) - seatCount(give))
+	e.tally[wire.SeatFree] -= gain
+	e.tally[wire.SeatBooked] += gain
 	for _, p := range give {
 		e.tradeWord(p.word, p.mask, maskIn(take, p.word))
 		e.ring.Load().add(version, p, wire.SeatBooked, wire.SeatFree)

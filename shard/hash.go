@@ -49,15 +49,15 @@ func (s *Shard) Hash() uint64 {
 // without its id, and without anything that belongs to the place where it is.
 func (e *Event) hash() uint64 {
 	b := append([]byte(nil), e.digest[:]...)
-	total := xxhash.Sum64(e.appendSettings(b))
+	total := xxhash.Sum64(e.appendRoomSums(e.appendSettings(b)))
 	ended := uint32(0)
-	e.eachHold(func(_ uint32, h *hold) {
+	e.eachHold(func(i uint32, h *hold) {
 		place := uint32(0)
 		if h.owned() == 0 {
 			ended++
 			place = ended
 		}
-		b = e.appendHold(appendU32(b[:0], place), h)
+		b = e.appendHold(appendU32(b[:0], place), i, h)
 		total += xxhash.Sum64(b)
 	})
 	place := uint32(0)

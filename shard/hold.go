@@ -21,7 +21,7 @@ func (s *Shard) hold(q *request) (wire.Status, []byte) {
 		return status, body
 	}
 	e := q.event
-	ttl, status, body, refused := s.allowed(q, h.Seats.Len(), h.TTL, h.Buyer)
+	ttl, status, body, refused := s.allowed(q, wish{h.Seats.Len(), h.TTL, h.Buyer, h.Channel, h.Pass})
 	if refused {
 		return status, body
 	}
@@ -39,12 +39,13 @@ func (s *Shard) hold(q *request) (wire.Status, []byte) {
 		}
 	}
 	i := s.grant(q, h.Buyer, ttl, h.Seats.Len(), 0)
+	e.usePass(i, h.Pass, h.Channel)
 	rec := e.holds.at(i)
 	seats := e.seatsOf(rec)
 	for k := range seats {
 		seats[k] = uint32(h.Seats.At(k))
 	}
-	s.takeSeats(e, rec)
+	s.takeSeats(e, i, rec)
 	return s.granted(q, rec)
 }
 
@@ -91,21 +92,34 @@ func (e *Event) allFree(spots []spot) bool {
 	return true
 }
 
+// A wish is what holds of all kinds ask for.
+type wish struct {
+	seats   int
+	ttl     uint32 // milliseconds; 0: the event's
+	buyer   wire.BuyerID
+	channel wire.ChannelKey
+	pass    wire.PassID
+}
+
 // allowed checks what the event's rules say about holds as such, and gives the
 // time the hold gets. refused says that status and body are the answer.
-func (s *Shard) allowed(q *request, seats int, ttl uint32, buyer wire.BuyerID) (_ uint32, status wire.Status, body []byte, refused bool) {
+func (s *Shard) allowed(q *request, w wish) (_ uint32, status wire.Status, body []byte, refused bool) {
 	rule := &q.event.rule
+	ttl := w.ttl
 	if ttl == 0 {
 		ttl = rule.HoldTTL
 	}
+	pass, noPass := q.event.passRefused(w.pass, w.channel, w.seats)
 	switch {
 	case q.event.Sale() != wire.SaleOpen:
 		status, body = s.conclude(q, wire.StatusNotOpen)
-	case seats > int(rule.SeatsPerHold):
+	case noPass:
+		status, body = s.conclude(q, pass)
+	case w.seats > int(rule.SeatsPerHold):
 		status, body = s.conclude(q, wire.StatusHoldLimit)
 	case ttl > rule.MaxTTL:
 		status, body = s.text(wire.StatusBadRequest, "the hold is to live %d ms; the event allows %d", ttl, rule.MaxTTL)
-	case rule.SeatsPerBuyer > 0 && buyer != 0 && q.event.buyers.seats(buyer)+seats > int(rule.SeatsPerBuyer):
+	case rule.SeatsPerBuyer > 0 && w.buyer != 0 && q.event.buyers.seats(w.buyer)+w.seats > int(rule.SeatsPerBuyer):
 		status, body = s.conclude(q, wire.StatusBuyerLimit)
 	default:
 		return ttl, 0, nil, false
@@ -155,11 +169,12 @@ func (s *Shard) grant(q *request, buyer wire.BuyerID, ttl uint32, n int, flags h
 }
 
 // takeSeats takes the seats in s.spots for a hold that has just been granted.
-func (s *Shard) takeSeats(e *Event, h *hold) {
+func (s *Shard) takeSeats(e *Event, i uint32, h *hold) {
 	e.begin(int(h.n))
 	e.move(s.spots, wire.SeatFree, wire.SeatHeld)
 	e.end()
 	e.buyers.add(h.buyer, int(h.n))
+	s.passMoved(e, i, int(h.n), 0)
 }
 
 // granted answers a hold: the seats as the request names them, or those that the
@@ -192,7 +207,8 @@ func (s *Shard) holdBest(q *request) (wire.Status, []byte) {
 		return status, body
 	}
 	e := q.event
-	ttl, status, body, refused := s.allowed(q, int(h.Count), h.TTL, h.Buyer)
+	w := wish{int(h.Count), h.TTL, h.Buyer, h.Channel, h.Pass}
+	ttl, status, body, refused := s.allowed(q, w)
 	if refused {
 		return status, body
 	}
@@ -209,7 +225,7 @@ func (s *Shard) holdBest(q *request) (wire.Status, []byte) {
 		return s.conclude(q, wire.StatusNotEnough)
 	}
 	s.seats = seats
-	return s.holdPicked(q, h.Buyer, ttl)
+	return s.holdPicked(q, w, ttl)
 }
 
 // holdArea gives places of an area to a hold.
@@ -225,7 +241,8 @@ func (s *Shard) holdArea(q *request) (wire.Status, []byte) {
 		return status, body
 	}
 	e := q.event
-	ttl, status, body, refused := s.allowed(q, int(h.Count), h.TTL, h.Buyer)
+	w := wish{int(h.Count), h.TTL, h.Buyer, h.Channel, h.Pass}
+	ttl, status, body, refused := s.allowed(q, w)
 	if refused {
 		return status, body
 	}
@@ -238,13 +255,14 @@ func (s *Shard) holdArea(q *request) (wire.Status, []byte) {
 		return s.conclude(q, wire.StatusNotEnough)
 	}
 	s.seats = seats
-	return s.holdPicked(q, h.Buyer, ttl)
+	return s.holdPicked(q, w, ttl)
 }
 
 // holdPicked grants the seats in s.seats, which the shard has chosen.
-func (s *Shard) holdPicked(q *request, buyer wire.BuyerID, ttl uint32) (wire.Status, []byte) {
+func (s *Shard) holdPicked(q *request, w wish, ttl uint32) (wire.Status, []byte) {
 	e := q.event
-	i := s.grant(q, buyer, ttl, len(s.seats), holdPicked)
+	i := s.grant(q, w.buyer, ttl, len(s.seats), holdPicked)
+	e.usePass(i, w.pass, w.channel)
 	rec := e.holds.at(i)
 	seats := e.seatsOf(rec)
 	s.spots = s.spots[:0]
@@ -252,7 +270,7 @@ func (s *Shard) holdPicked(q *request, buyer wire.BuyerID, ttl uint32) (wire.Sta
 		seats[k] = uint32(seat)
 		s.spots, _ = addSeat(s.spots, uint32(seat))
 	}
-	s.takeSeats(e, rec)
+	s.takeSeats(e, i, rec)
 	return s.granted(q, rec)
 }
 

@@ -15,8 +15,9 @@ const memoRef ref = 1 << 31
 const (
 	leastIDs = 64 // slots of an id table
 
-	// A table grows beyond growAt/8 full and shrinks below shrinkAt/8.
+	// A table grows beyond growAt/growOf full and shrinks below shrinkAt/growOf.
 	growAt   = 5
+	growOf   = 8
 	shrinkAt = 1
 )
 
@@ -50,7 +51,7 @@ type idTable struct {
 
 func newIDTable(entries int) *idTable {
 	size := leastIDs
-	for size*growAt < entries*8 {
+	for size*growAt < entries*growOf {
 		size *= 2
 	}
 	return &idTable{
@@ -164,7 +165,7 @@ func (e *Event) idOf(r ref) *wire.ID {
 // enter publishes that an id is known. For a hold this comes before its seats'
 // bits: whoever sees a bit that a request has set also finds the request's id.
 func (e *Event) enter(fp uint32, r ref) {
-	if t := e.table; (t.count+1)*8 > len(t.slots)*growAt {
+	if t := e.table; (t.count+1)*growOf > len(t.slots)*growAt {
 		e.setTable(t.resized(2 * t.count))
 	}
 	e.table.insert(fp, r)
@@ -173,7 +174,7 @@ func (e *Event) enter(fp uint32, r ref) {
 // leave takes an id out, after the floor has been raised to it.
 func (e *Event) leave(fp uint32, r ref) {
 	e.table.remove(fp, r)
-	if t := e.table; len(t.slots) > leastIDs && t.count*8 < len(t.slots)*shrinkAt {
+	if t := e.table; len(t.slots) > leastIDs && t.count*growOf < len(t.slots)*shrinkAt {
 		e.setTable(t.resized(2 * t.count))
 	}
 }

@@ -15,8 +15,9 @@ import (
 //	u8 format, u64 entry it was taken after, i64 stamp of that entry,
 //	u32 length, manifest part, u32 length, state part, u64 xxhash of all before
 //
-// The parts are those of a snapshot, without a stage.
-const imageFormat = 1
+// The parts are those of a snapshot, without a stage, and with all pages of visitors
+// in the state.
+const imageFormat = 2
 
 // AppendImage appends the image of an event as of the latest entry. ok is false if
 // the shard has no such event, or one that was loaded from later than that.
@@ -32,7 +33,7 @@ func (s *Shard) AppendImage(dst []byte, id wire.EventID) (image []byte, ok bool)
 	dst = appendCounted(dst, func(b []byte) []byte { return appendManifestPart(b, e.created, e.manifest) })
 	dst = appendCounted(dst, func(b []byte) []byte {
 		b = s.appendHeader(b, id, formEvent, e.changed)
-		return e.appendState(appendU32(b, 0), nil)
+		return e.appendState(appendU32(b, 0), nil, true)
 	})
 	return appendU64(dst, xxhash.Sum64(dst[start:])), true
 }

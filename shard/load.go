@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 
 	"github.com/usher-seats/usher/wire"
 )
@@ -16,6 +17,7 @@ type loading struct {
 	state []byte // of an event, waits for the manifest
 	come  bool   // the state has come, and is in its place
 	form  byte   // of the state
+	pages map[int]loadedPage
 }
 
 var errPartShort = errors.New("it ends too early")
@@ -23,7 +25,7 @@ var errPartShort = errors.New("it ends too early")
 // LoadPart takes a part of a snapshot into a shard that has not been started. It
 // keeps no reference to data. After an error the shard is of no use.
 func (s *Shard) LoadPart(part uint64, data []byte) error {
-	id := wire.EventID(part >> 1)
+	id, page, state := splitPart(part)
 	var err error
 	switch {
 	case s.loading == nil:
@@ -36,13 +38,17 @@ func (s *Shard) LoadPart(part uint64, data []byte) error {
 		err = fmt.Errorf("format %d; this version knows %d", data[0], partFormat)
 	case part == berthsPart:
 		err = s.loadBerths(data)
-	case part&1 == 0:
-		err = s.loadManifest(id, data)
-	default:
+	case page >= 0 && !state:
+		err = s.loadPage(id, page, data)
+	case page >= 0:
+		err = errors.New("there is no such part")
+	case state:
 		err = s.loadState(id, data)
+	default:
+		err = s.loadManifest(id, data)
 	}
 	if err != nil {
-		return fmt.Errorf("shard: part %d of a snapshot, event %d: %w", part&1, id, err)
+		return fmt.Errorf("shard: part %#x of a snapshot, event %d: %w", part, id, err)
 	}
 	return nil
 }
@@ -202,7 +208,7 @@ func (s *Shard) loadEvent(l *loading, id wire.EventID, r *partReader, data []byt
 	if err := e.readPlace(r); err != nil {
 		return err
 	}
-	if err := e.readSettings(r); err != nil {
+	if err := errors.Join(e.readSettings(r), e.readRoom(r)); err != nil {
 		return err
 	}
 	return e.readRecords(r)
@@ -287,9 +293,22 @@ func (e *Event) readRecords(r *partReader) error {
 		}
 	}
 	e.fillWheel()
+	e.countSeats()
 	e.buyers.on = false
 	e.countBuyers(e.rule.SeatsPerBuyer > 0)
 	return r.finish()
+}
+
+// countSeats counts the seats by state from the planes.
+func (e *Event) countSeats() {
+	e.tally = [len(e.tally)]uint32{}
+	for w := range e.taken {
+		taken, booked, blocked := e.taken[w].Load(), e.booked[w].Load(), e.blocked[w].Load()&^e.lay.pad(w)
+		e.tally[wire.SeatFree] += uint32(bits.OnesCount64(^taken))
+		e.tally[wire.SeatBooked] += uint32(bits.OnesCount64(booked))
+		e.tally[wire.SeatBlocked] += uint32(bits.OnesCount64(blocked))
+		e.tally[wire.SeatHeld] += uint32(bits.OnesCount64(taken &^ booked &^ e.blocked[w].Load()))
+	}
 }
 
 // fillWheel puts all live holds into the wheel. Its cursor must not be after any
@@ -326,7 +345,10 @@ func (s *Shard) Start(index uint64, stamp wire.Millis) error {
 			delete(s.loading, id) // it went between the encoding of its two parts
 			continue
 		}
-		err := l.event.check()
+		err := l.roomPages()
+		if err == nil {
+			err = l.event.check()
+		}
 		if l.event.loadedAt <= index {
 			err = errors.Join(err, l.event.checkTime(stamp))
 		}

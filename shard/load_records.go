@@ -32,6 +32,17 @@ func (r *partReader) u32() uint32 { return binary.LittleEndian.Uint32(r.take(4))
 func (r *partReader) u64() uint64 { return binary.LittleEndian.Uint64(r.take(8)) }
 func (r *partReader) id() wire.ID { return wire.ID(r.take(16)) }
 
+// count reads a u32 number of items of size bytes each, and refuses more than are
+// there.
+func (r *partReader) count(size int) int {
+	n := r.u32()
+	if uint64(n)*uint64(size) > uint64(len(r.b)) {
+		r.err = errPartShort
+		return 0
+	}
+	return int(n)
+}
+
 func (r *partReader) finish() error {
 	if r.err == nil && len(r.b) > 0 {
 		return fmt.Errorf("it has %d bytes after its end", len(r.b))
@@ -65,11 +76,18 @@ func (e *Event) readHold(r *partReader, ended bool) error {
 	h.timed, h.touched = wire.Millis(u64(64)), wire.Millis(u64(72))
 	h.ttl = binary.LittleEndian.Uint32(b[80:])
 	h.n, h.state, h.flags, h.extensions = b[84], wire.HoldState(b[85]), holdFlags(b[86]), b[87]
+	passed := h.flags&holdPassed != 0
+	h.flags &^= holdPassed
 	if err := h.validate(ended); err != nil {
 		return err
 	}
 	if err := e.readSeats(r, h); err != nil {
 		return err
+	}
+	if passed {
+		if err := e.readPass(r, i, h); err != nil {
+			return err
+		}
 	}
 	if ended {
 		if last := e.memory.holds.tail; last != none && e.holds.at(last).touched > h.touched {
@@ -78,6 +96,22 @@ func (e *Event) readHold(r *partReader, ended bool) error {
 		e.rememberHold(i, h)
 	}
 	return e.loadID(&h.id, i)
+}
+
+// readPass reads with which pass a hold was made, and counts its seats with it.
+func (e *Event) readPass(r *partReader, i uint32, h *hold) error {
+	id := wire.PassID(r.u64())
+	if r.err != nil || id == 0 || e.room == nil {
+		return errors.Join(r.err, errors.New("it was made with a pass, and the event has no waiting room"))
+	}
+	e.setPass(i, id)
+	if _, k := e.room.passes.find(id); k != nil {
+		if h.live() {
+			k.held += uint32(seatsIn(h.held))
+		}
+		k.booked += uint32(seatsIn(h.booked))
+	}
+	return nil
 }
 
 // validate checks what can be checked without the event.
@@ -165,7 +199,7 @@ func (e *Event) readMemo(r *partReader) error {
 		return errors.New("its id is not valid")
 	case m.now < 0 || m.now >= maxTime:
 		return fmt.Errorf("it was decided at %d", m.now)
-	case m.n > maxList || m.form >= answerForms || !m.kind.Mutates():
+	case m.n > maxList || m.form >= answerForms || !m.kind.Mutates() && m.kind != wire.KindIssue:
 		return fmt.Errorf("it is of kind %d and form %d with %d numbers", m.kind, m.form, m.n)
 	}
 	if last := e.memory.memos.tail; last != none && e.memos.at(last).now > m.now {

@@ -18,8 +18,8 @@ const looks = 4
 // shard time at which it is given. Otherwise the log has to decide; Look never
 // grants.
 //
-// It decides that seats are taken for a hold, and that places are not enough for
-// an area, as they are at one moment during the call. It does not decide what the
+// It decides that seats are taken for a hold, that places are not enough for an
+// area, and that a hold wants a pass, as things are at one moment during the call. It does not decide what the
 // log would have refused for another reason, nor anything about an id that may
 // have been decided before, so a retry of a request that won gets its seats. The
 // answer is not remembered: the same request may be granted later.
@@ -32,6 +32,8 @@ func (s *Shard) Look(r wire.Record, now wire.Millis, dst []byte) (status wire.St
 		return s.lookHold(r.Body, now, dst)
 	case wire.KindHoldArea:
 		return s.lookArea(r.Body, now, dst)
+	case wire.KindHoldBest:
+		return s.lookBest(r.Body, now, dst)
 	}
 	return 0, dst, false
 }
@@ -40,6 +42,8 @@ func (s *Shard) Look(r wire.Record, now wire.Millis, dst []byte) (status wire.St
 const (
 	bodyID       = 8
 	bodyDeadline = 24
+	bodyChannel  = 40
+	bodyPass     = 48
 	bodyTTL      = 56
 	bodyFlags    = 60
 	bodyCount    = 62
@@ -62,10 +66,13 @@ func (s *Shard) lookHold(b []byte, now wire.Millis, dst []byte) (wire.Status, []
 	if !ok {
 		return 0, dst, false
 	}
-	if rules := e.rules.Load(); n > int(rules.SeatsPerHold) || binary.LittleEndian.Uint32(b[bodyTTL:]) > rules.MaxTTL {
+	seats := wire.SeatList(b[bodySeats:])
+	if e.wantsPass(b) {
+		return wire.StatusPassRequired, dst, distinct(seats) && e.stillNew(b)
+	}
+	if rules := e.rules.Load(); n > int(rules.SeatsPerHold) || binary.LittleEndian.Uint32(b[bodyTTL:]) > rules.MaxTTL || e.guarded.Load() {
 		return 0, dst, false
 	}
-	seats := wire.SeatList(b[bodySeats:])
 	lost, ok := e.lostSeats(seats)
 	if !ok || lost == 0 || !distinct(seats) || !e.stillNew(b) {
 		return 0, dst, false
@@ -90,6 +97,12 @@ func (e *Event) lookable(b []byte, shard wire.Millis) (now wire.Millis, ok bool)
 	}
 	t, timed := id.Time()
 	return now, !timed || t <= now+maxAhead
+}
+
+// wantsPass reports whether the event has a waiting room and the request neither a
+// pass nor what might be the key of a channel.
+func (e *Event) wantsPass(b []byte) bool {
+	return e.guarded.Load() && binary.LittleEndian.Uint64(b[bodyPass:]) == 0 && binary.LittleEndian.Uint64(b[bodyChannel:]) == 0
 }
 
 // stillNew is asked after the seats were looked at. If the event is on, it was so
@@ -164,8 +177,11 @@ func (s *Shard) lookArea(b []byte, now wire.Millis, dst []byte) (wire.Status, []
 	if _, ok := e.lookable(b, now); !ok {
 		return 0, dst, false
 	}
+	if e.wantsPass(b) {
+		return wire.StatusPassRequired, dst, count >= 1 && count <= wire.MaxHoldSeats && e.stillNew(b)
+	}
 	rules := e.rules.Load()
-	if count < 1 || count > int(rules.SeatsPerHold) || binary.LittleEndian.Uint32(b[bodyTTL:]) > rules.MaxTTL {
+	if count < 1 || count > int(rules.SeatsPerHold) || e.guarded.Load() || binary.LittleEndian.Uint32(b[bodyTTL:]) > rules.MaxTTL {
 		return 0, dst, false
 	}
 	before := e.seq.Load()
@@ -173,6 +189,28 @@ func (s *Shard) lookArea(b []byte, now wire.Millis, dst []byte) (wire.Status, []
 		return 0, dst, false
 	}
 	return wire.StatusNotEnough, dst, true
+}
+
+// Offsets in the body of a HoldBest.
+const (
+	bodyBestCount = 62
+	bodyBestEnd   = 74
+)
+
+// lookBest knows nothing about seats; the log chooses them.
+func (s *Shard) lookBest(b []byte, now wire.Millis, dst []byte) (wire.Status, []byte, bool) {
+	if len(b) != bodyBestEnd {
+		return 0, dst, false
+	}
+	count := int(binary.LittleEndian.Uint16(b[bodyBestCount:]))
+	e := s.Event(wire.EventID(binary.LittleEndian.Uint64(b)))
+	if e == nil || count < 1 || count > wire.MaxHoldSeats {
+		return 0, dst, false
+	}
+	if _, ok := e.lookable(b, now); !ok || !e.wantsPass(b) || !e.stillNew(b) {
+		return 0, dst, false
+	}
+	return wire.StatusPassRequired, dst, true
 }
 
 // hasFree reports whether the area has count free places, of whatever channel.

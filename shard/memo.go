@@ -86,6 +86,8 @@ func (e *Event) keepList(m *memo, seats []wire.SeatID) {
 func (s *Shard) memoAnswer(q *request, m *memo) (wire.Status, []byte) {
 	status := wire.Status(m.status)
 	switch {
+	case q.kind == wire.KindIssue:
+		return s.issuedAgain(q, m)
 	case status == wire.StatusUnknownPlace:
 		return s.text(status, "%s", q.event.placeMissing(q))
 	case status == wire.StatusOK && q.kind == wire.KindExchange:

@@ -111,6 +111,9 @@ func (e *Event) forgetHold() {
 	e.leave(fingerprint(&h.id), i)
 	e.recallHold(h)
 	e.dropSeats(h)
+	if e.passOn(i) != 0 {
+		e.passOf[i] = 0
+	}
 	e.holds.put(i)
 }
 
@@ -149,13 +152,13 @@ func (e *Event) dropSeats(h *hold) {
 }
 
 // nextDue is the shard time at which the event has something to do: a hold expires,
-// or something is forgotten. The first may be too early, if the hold it was for is
+// its room is due, or something is forgotten. The first may be too early, if the hold it was for is
 // gone.
 func (s *Shard) nextDue(e *Event) wire.Millis {
 	if e.journey.frozen != 0 {
 		return wire.Never
 	}
-	due := s.forgetDue(e)
+	due := min(s.forgetDue(e), e.roomDueAt())
 	if e.wheel != nil {
 		due = min(due, e.wheel.bound())
 	}

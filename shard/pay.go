@@ -160,6 +160,7 @@ func (s *Shard) expireHold(e *Event, i uint32) {
 	e.move(s.spots, wire.SeatHeld, wire.SeatFree)
 	e.end()
 	e.buyers.sub(h.buyer, n)
+	s.passMoved(e, i, -n, 0)
 	e.changed = s.index
 	h.flags &^= holdGaveBack
 	if h.booked != 0 {

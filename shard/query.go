@@ -8,7 +8,7 @@ import (
 )
 
 // Read answers a read that has its place in the log, after all that was applied:
-// a hold, or whatever Query answers. Of an event that is frozen or has left, it
+// a hold, a place in a waiting room, or whatever Query answers. Of an event that is frozen or has left, it
 // says so.
 func (s *Shard) Read(q wire.Record, out func(status wire.Status, body []byte)) {
 	switch id, ok := readOf(q); {
@@ -16,6 +16,8 @@ func (s *Shard) Read(q wire.Record, out func(status wire.Status, body []byte)) {
 		out(wire.StatusMoved, nil)
 	case q.Kind == wire.KindGetHold:
 		out(s.getHold(q.Body))
+	case q.Kind == wire.KindFindPlace:
+		out(s.findPlace(q.Body))
 	default:
 		out(s.Query(q, s.stamp, nil))
 	}
@@ -24,7 +26,7 @@ func (s *Shard) Read(q wire.Record, out func(status wire.Status, body []byte)) {
 // readOf is the event that a read is about.
 func readOf(q wire.Record) (id wire.EventID, ok bool) {
 	switch q.Kind {
-	case wire.KindEvent, wire.KindManifest, wire.KindMap, wire.KindChanges, wire.KindGetHold:
+	case wire.KindEvent, wire.KindManifest, wire.KindMap, wire.KindChanges, wire.KindQueue, wire.KindGetHold, wire.KindFindPlace:
 		if len(q.Body) >= 8 {
 			return wire.EventID(binary.LittleEndian.Uint64(q.Body)), true
 		}
@@ -64,14 +66,14 @@ func (s *Shard) getHold(body []byte) (wire.Status, []byte) {
 }
 
 // Query answers reads that need no place in the log: KindEvent, KindManifest,
-// KindMap and KindChanges. Each answer is consistent in itself and has the version
+// KindMap, KindChanges and KindQueue. Each answer is consistent in itself and has the version
 // it is of. Any goroutine; shard is the shard time at which it asks. The body is
 // appended to dst.
 func (s *Shard) Query(r wire.Record, shard wire.Millis, dst []byte) (wire.Status, []byte) {
 	q := wire.ChangesQuery{}
 	var err error
 	switch r.Kind {
-	case wire.KindEvent, wire.KindManifest, wire.KindMap:
+	case wire.KindEvent, wire.KindManifest, wire.KindMap, wire.KindQueue:
 		var ref wire.EventRef
 		err = ref.Decode(r.Body)
 		q.Event = ref.Event
@@ -96,6 +98,8 @@ func (s *Shard) Query(r wire.Record, shard wire.Millis, dst []byte) (wire.Status
 		dst = append(dst, e.manifest...)
 	case wire.KindMap:
 		dst = s.appendMap(dst, e, now)
+	case wire.KindQueue:
+		dst = s.appendQueue(dst, e, now)
 	default:
 		dst = e.appendChanges(dst, q.Since)
 	}

@@ -72,6 +72,8 @@ const (
 	holdLost
 	// holdGaveBack: the latest call on it, whose seats are last, was a release.
 	holdGaveBack
+	// holdPassed: it was made with a pass, which the event knows. Only in bytes.
+	holdPassed
 )
 
 // live reports whether the hold's clock runs, so that it owns held.

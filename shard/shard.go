@@ -80,6 +80,7 @@ type Shard struct {
 	staleDue   wire.Millis // none of these is to be given up before
 
 	leftovers map[wire.EventID]leftover
+	leftPages map[uint64]*visitorPage   // by part: pages of rooms that ended, until the next snapshot begins
 	loading   map[wire.EventID]*loading // between LoadPart and Start
 	loaded    map[wire.EventID]uint64   // entries that were contained in what was loaded, by id
 	loadedTo  uint64                    // the last of them all
@@ -114,6 +115,7 @@ func New(c Config) *Shard {
 		departures: make(map[wire.EventID]*departure),
 		stages:     make(map[wire.EventID]*stage),
 		leftovers:  make(map[wire.EventID]leftover),
+		leftPages:  make(map[uint64]*visitorPage),
 		loading:    make(map[wire.EventID]*loading),
 		loaded:     make(map[wire.EventID]uint64),
 	}
@@ -191,6 +193,7 @@ func (s *Shard) addEvent(e *Event) {
 		s.events.Store(t)
 	}
 	e.life.Store(e.journey.life())
+	e.publishQueue()
 	t.put(e)
 }
 
@@ -198,6 +201,7 @@ func (s *Shard) addEvent(e *Event) {
 func (s *Shard) removeEvent(e *Event) {
 	e.life.Store(lifeOver)
 	s.leftovers[e.id] = leftover{manifest: e.manifest, created: e.created}
+	s.leavePages(e)
 	s.agenda.remove(e)
 	if s.latest == e {
 		s.latest = nil

@@ -8,11 +8,13 @@ import (
 )
 
 // A snapshot has two parts for each event: its manifest, which never changes, and
-// its state. All numbers are little-endian; lengths are in bytes.
+// its state; and one for each full page of visitors of its waiting room, which
+// never changes either. All numbers are little-endian; lengths are in bytes.
 //
 //	manifest:  u8 format, u64 entry that made the event, encoded manifest
 //	state:     u8 format, u8 form, u64 entry encoded at, u64 entry changed at,
 //	           u32 length, stage, …
+//	page:      u8 format, u64 room, u64 entry that filled it, fingerprints
 //
 // State has everything that the shard has under an id, because an entry can make
 // one thing of another: it comes in the form of an event, one that is being
@@ -20,7 +22,7 @@ import (
 // the deletion there may be a stage, in which an event is about to arrive. The
 // manifest of an event is in its state too, until it has been encoded once as a
 // part of its own: an event that is not there yet when a snapshot begins has no
-// such part, and may be there when its turn comes.
+// such part, and may be there when its turn comes. The same is true of pages.
 //
 //	stage:     u64 number, u64 attempt, u64 touched, u32 total, u8 complete,
 //	           the first bytes of an image; if complete, an image
@@ -29,7 +31,7 @@ import (
 //
 // What is derived is left out: planes other than blocked, wheel, id table,
 // counts of buyers, indexes, change ring.
-const partFormat = 3
+const partFormat = 4
 
 // Forms of state.
 const (
@@ -42,8 +44,23 @@ const (
 
 const berthsPart = 0
 
+// A part is numbered by the page, from 1, or 0 for what is no page; the event; and
+// whether it is the event's state.
+const (
+	eventBits = 48
+	pageAt    = eventBits + 1
+)
+
 func manifestPart(id wire.EventID) uint64 { return uint64(id) << 1 }
 func statePart(id wire.EventID) uint64    { return uint64(id)<<1 | 1 }
+
+func pagePart(id wire.EventID, page int) uint64 { return uint64(page+1)<<pageAt | uint64(id)<<1 }
+
+// splitPart says what is in a part: the event's state, a page of visitors if page
+// is not negative, or else the event's manifest.
+func splitPart(part uint64) (id wire.EventID, page int, state bool) {
+	return wire.EventID(part >> 1 & maxEventID), int(part>>pageAt) - 1, part&1 != 0
+}
 
 // Parts yields the parts of a snapshot and the entry that last changed each. It
 // begins a snapshot: whoever then encodes the parts is still given what is needed
@@ -52,6 +69,11 @@ func (s *Shard) Parts(yield func(id, changed uint64)) {
 	s.Events(func(e *Event) bool {
 		yield(manifestPart(e.id), e.created)
 		yield(statePart(e.id), s.under(e.id).changed())
+		if e.room != nil {
+			for page := range e.room.visitors.fullPages() {
+				yield(pagePart(e.id, page), e.room.visitors.pages[page].filled)
+			}
+		}
 		return true
 	})
 	for id := range s.creations {
@@ -69,6 +91,7 @@ func (s *Shard) Parts(yield func(id, changed uint64)) {
 		}
 	}
 	clear(s.leftovers)
+	clear(s.leftPages)
 	s.berths.picture = s.berths.picture[:0]
 	if len(s.berths.of) > 0 {
 		s.berths.picture = s.berths.append(s.berths.picture)
@@ -79,15 +102,32 @@ func (s *Shard) Parts(yield func(id, changed uint64)) {
 // EncodePart appends a part as of now. ok is false if there is no such part, or
 // no longer.
 func (s *Shard) EncodePart(dst []byte, part uint64) (data []byte, ok bool) {
-	id := wire.EventID(part >> 1)
+	id, page, state := splitPart(part)
 	switch {
 	case part == berthsPart:
 		return append(dst, s.berths.picture...), len(s.berths.picture) > 0
-	case part&1 == 0:
-		return s.encodeManifest(dst, id)
-	default:
+	case page >= 0:
+		return s.encodePage(dst, part)
+	case state:
 		return s.encodeState(dst, id)
+	default:
+		return s.encodeManifest(dst, id)
 	}
+}
+
+// encodePage prefers the page of a room that has ended since the snapshot began:
+// the state of the one after has its own pages with it.
+func (s *Shard) encodePage(dst []byte, part uint64) (data []byte, ok bool) {
+	if p := s.leftPages[part]; p != nil {
+		return p.append(dst), true
+	}
+	id, page, _ := splitPart(part)
+	p := s.find(id).pageOf(page)
+	if p == nil {
+		return dst, false
+	}
+	p.encoded = true
+	return p.append(dst), true
 }
 
 func (s *Shard) encodeManifest(dst []byte, id wire.EventID) (data []byte, ok bool) {
@@ -115,7 +155,7 @@ func (s *Shard) encodeState(dst []byte, id wire.EventID) (data []byte, ok bool) 
 		if b.event.encoded {
 			manifest = nil
 		}
-		dst = b.event.appendState(dst, manifest)
+		dst = b.event.appendState(dst, manifest, false)
 	case formCreation:
 		dst = b.creation.append(dst)
 	case formDeletion:
@@ -130,21 +170,24 @@ func (s *Shard) encodeState(dst []byte, id wire.EventID) (data []byte, ok bool) 
 // such part.
 func (s *Shard) PartSize(part uint64) int {
 	const heads = 192 // all but what can be long
-	id := wire.EventID(part >> 1)
+	id, page, state := splitPart(part)
+	if page >= 0 {
+		return s.pageSize(part)
+	}
 	b := s.under(id)
 	switch l, left := s.leftovers[id]; {
 	case part == berthsPart:
 		return len(s.berths.picture)
-	case part&1 == 0 && b.event != nil:
+	case !state && b.event != nil:
 		return heads + len(b.event.manifest)
-	case part&1 == 0 && l.manifest != nil:
+	case !state && l.manifest != nil:
 		return heads + len(l.manifest)
-	case part&1 == 0, b == belongings{} && !left:
+	case !state, b == belongings{} && !left:
 		return 0
 	}
 	n := heads
 	if b.event != nil {
-		n += len(b.event.manifest) + b.event.stateBound()
+		n += len(b.event.manifest) + b.event.stateBound(false)
 	}
 	if b.creation != nil {
 		n += len(b.creation.bytes)
@@ -153,6 +196,15 @@ func (s *Shard) PartSize(part uint64) int {
 		n += b.stage.size(id)
 	}
 	return n
+}
+
+func (s *Shard) pageSize(part uint64) int {
+	const head = 32
+	id, page, _ := splitPart(part)
+	if s.leftPages[part] == nil && s.find(id).pageOf(page) == nil {
+		return 0
+	}
+	return head + pageBytes
 }
 
 func appendManifestPart(dst []byte, created uint64, manifest []byte) []byte {
@@ -206,20 +258,22 @@ func (st *stage) size(id wire.EventID) int {
 	if st.shard == nil {
 		return stageHead + len(st.bytes)
 	}
-	return stageHead + st.shard.PartSize(manifestPart(id)) + st.shard.PartSize(statePart(id))
+	return stageHead + st.shard.PartSize(manifestPart(id)) + 256 + st.shard.Event(id).stateBound(true)
 }
 
-// appendState appends an event, with its manifest if that is not a part of its own.
+// appendState appends an event, with its manifest and pages of visitors if those are
+// not parts of their own; with all pages if all is set.
 // What forgets in order keeps its order; live holds and bookings come as they lie.
-func (e *Event) appendState(b []byte, manifest []byte) []byte {
+func (e *Event) appendState(b []byte, manifest []byte, all bool) []byte {
 	// Nothing is applied meanwhile, and growing step by step takes five times as
 	// long: 330 ms for 60 MB.
-	b = slices.Grow(b, len(manifest)+e.stateBound())
+	b = slices.Grow(b, len(manifest)+e.stateBound(all))
 	b = appendU32(b, uint32(len(manifest)))
 	b = append(b, manifest...)
 	b = appendU64(b, e.created)
 	b = e.appendPlace(b)
 	b = e.appendSettings(b)
+	b = e.appendRoom(b, all)
 	ended := 0
 	for i := e.memory.holds.head; i != none; i = e.holds.at(i).next {
 		ended++
@@ -227,7 +281,7 @@ func (e *Event) appendState(b []byte, manifest []byte) []byte {
 	b = appendU32(b, uint32(e.holds.size()-ended))
 	b = appendU32(b, uint32(ended))
 	b = appendU32(b, uint32(e.memory.count-ended))
-	e.eachHold(func(_ uint32, h *hold) { b = e.appendHold(b, h) })
+	e.eachHold(func(i uint32, h *hold) { b = e.appendHold(b, i, h) })
 	for i := e.memory.memos.head; i != none; {
 		m := e.memos.at(i)
 		b = e.appendMemo(b, m)
@@ -238,10 +292,11 @@ func (e *Event) appendState(b []byte, manifest []byte) []byte {
 
 // stateBound is no less than what appendState appends beside the manifest, and
 // little more.
-func (e *Event) stateBound() int {
+func (e *Event) stateBound(all bool) int {
 	const heads = 1024 // counts and rules, names and keys of channels
 	planes := 8 * len(e.blocked) * (1 + len(e.channels.list))
 	return heads + wire.MaxChannels*(wire.MaxKeyLen+9) + planes +
+		e.roomBound(all) + 8*min(len(e.passOf), e.holds.size()) +
 		e.holds.size()*(holdSize+1+4*inlineSeats) + e.memos.size()*memoSize + 4*e.lists.numbers()
 }
 
@@ -286,7 +341,11 @@ const (
 	memoSize  = 45  // of an encoded memo without its list
 )
 
-func (e *Event) appendHold(b []byte, h *hold) []byte {
+func (e *Event) appendHold(b []byte, i uint32, h *hold) []byte {
+	flags, pass := h.flags, e.passOn(i)
+	if pass != 0 {
+		flags |= holdPassed
+	}
 	b = append(b, h.id[:]...)
 	b = appendU64(b, h.digest)
 	b = appendU64(b, uint64(h.fence))
@@ -299,11 +358,14 @@ func (e *Event) appendHold(b []byte, h *hold) []byte {
 	b = appendU64(b, uint64(h.timed))
 	b = appendU64(b, uint64(h.touched))
 	b = appendU32(b, h.ttl)
-	b = append(b, h.n, byte(h.state), byte(h.flags), h.extensions)
+	b = append(b, h.n, byte(h.state), byte(flags), h.extensions)
 	b = appendSeatIDs(b, e.seatsOf(h))
 	if h.flags&holdMoved != 0 {
 		b = append(b, byte(h.seats[2]))
 		b = appendSeatIDs(b, e.lists.at(h.seats[1], int(h.seats[2])))
+	}
+	if pass != 0 {
+		b = appendU64(b, uint64(pass))
 	}
 	return b
 }

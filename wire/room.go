@@ -105,10 +105,13 @@ func (c *RoomConfig) read(r *reader) {
 // client writes random bytes over it.
 const SeedAt = MutationSize
 
+// SeedSize is its length in bytes.
+const SeedSize = 32
+
 // A SetRoom makes a waiting room, or changes the one there is.
 type SetRoom struct {
 	Mutation
-	Seed   [32]byte // of the draw, if the request makes the room: chosen by the node
+	Seed   [SeedSize]byte // of the draw, if the request makes the room: chosen by the node
 	Config RoomConfig
 }
 
