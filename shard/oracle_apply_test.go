@@ -24,9 +24,23 @@ func (m *model) decide(r wire.Record, status wire.Status, body []byte) error {
 	switch r.Kind {
 	case wire.KindExtend, wire.KindPay, wire.KindConfirm, wire.KindRelease:
 		return m.onHold(e, mu, r, status, body)
+	case wire.KindRedeem:
+		return m.redeem(e, mu, r.Body, status, body)
+	case wire.KindLeave:
+		return m.leave(e, mu, r.Body, status)
+	case wire.KindWallClock:
+		var op wire.WallClock
+		if err := op.Decode(r.Body); err != nil {
+			return err
+		}
+		e.wall = op.Wall
+		if e.room != nil {
+			e.room.clock(e.wall, m.now)
+		}
+		return expect(status, wire.StatusOK)
 	}
 	if first := e.answers[mu.ID]; first != nil {
-		return m.repeat(mu, r, first, status, body)
+		return m.repeat(e, mu, r, first, status, body)
 	}
 	if status == wire.StatusTooOld {
 		return m.mayBeTooOld(e, mu.ID)
@@ -40,10 +54,14 @@ func (m *model) decide(r wire.Record, status wire.Status, body []byte) error {
 	if err := m.first(e, mu, r, status, body); err != nil {
 		return err
 	}
-	if status == wire.StatusBadRequest {
-		return nil // a mistake is not remembered
+	if status == wire.StatusBadRequest || status == wire.StatusNoRoom || status == wire.StatusRoomClosed {
+		return nil // not remembered
 	}
-	a := &modelAnswer{kind: r.Kind, body: string(r.Body[wire.MutationSize:]), status: status, answer: string(body), ended: m.now}
+	if r.Kind == wire.KindIssue {
+		issued := e.room.id
+		defer func() { e.answers[mu.ID].room = issued }()
+	}
+	a := &modelAnswer{kind: r.Kind, body: contentOf(r), status: status, answer: string(body), ended: m.now}
 	if h := e.holds[mu.ID]; h != nil {
 		a.ended = wire.Never
 	}
@@ -82,6 +100,15 @@ func malformed(r wire.Record) bool {
 	case wire.KindSetChannel:
 		var op wire.SetChannel
 		return op.Decode(r.Body) != nil || bad(op.Seats, 0, wire.MaxOpSeats) || len(op.Name) > 0 && op.Key == 0
+	case wire.KindSetRoom:
+		var op wire.SetRoom
+		return op.Decode(r.Body) != nil || op.Config.Validate() != nil
+	case wire.KindDirectRoom:
+		var op wire.DirectRoom
+		return op.Decode(r.Body) != nil || op.Action < 1 || op.Action > wire.RoomDraw || (op.Action == wire.RoomDraw) != (len(op.Entropy) > 0)
+	case wire.KindIssue:
+		var op wire.Issue
+		return op.Decode(r.Body) != nil || op.Count < 1 || len(op.Visitors) > 0 && len(op.Visitors) != wire.VisitorSize*int(op.Count)
 	}
 	return false
 }
@@ -110,13 +137,24 @@ func (m *model) executesAgain(r wire.Record) bool {
 	return false
 }
 
+// contentOf is what makes two requests with the same id the same.
+func contentOf(r wire.Record) string {
+	if r.Kind == wire.KindSetRoom {
+		return string(r.Body[wire.SeedAt+wire.SeedSize:])
+	}
+	return string(r.Body[wire.MutationSize:])
+}
+
 // repeat holds the outcome against the first answer to the same id.
-func (m *model) repeat(mu wire.Mutation, r wire.Record, first *modelAnswer, status wire.Status, body []byte) error {
+func (m *model) repeat(e *modelEvent, mu wire.Mutation, r wire.Record, first *modelAnswer, status wire.Status, body []byte) error {
 	if first.ended != wire.Never && m.now-first.ended >= modelWindow && (status == wire.StatusTooOld || status == wire.StatusLate) {
 		return nil // forgotten
 	}
-	if first.kind != r.Kind || first.body != string(r.Body[wire.MutationSize:]) {
+	if first.kind != r.Kind || first.body != contentOf(r) {
 		return expect(status, wire.StatusIDReused)
+	}
+	if r.Kind == wire.KindIssue && (e.room == nil || e.room.id != first.room) {
+		return expect(status, wire.StatusNoRoom)
 	}
 	if status != first.status || string(body) != first.answer {
 		return fmt.Errorf("repeat of %v answers %v %x, the first answer was %v %x", mu.ID, status, body, first.status, first.answer)
@@ -156,6 +194,12 @@ func (m *model) first(e *modelEvent, mu wire.Mutation, r wire.Record, status wir
 		return m.block(e, r, status, body)
 	case wire.KindSetChannel:
 		return m.setChannel(e, r.Body, status)
+	case wire.KindSetRoom:
+		return m.setRoom(e, r.Body, status)
+	case wire.KindDirectRoom:
+		return m.directRoom(e, r.Body, status)
+	case wire.KindIssue:
+		return m.issue(e, r.Body, status, body)
 	case wire.KindSetRules:
 		var op wire.SetRules
 		if err := op.Decode(r.Body); err != nil {
@@ -222,8 +266,9 @@ func duplicates(seats []wire.SeatID) bool {
 }
 
 // wish is what all holds have in common.
-func (m *model) wish(e *modelEvent, count int, ttl uint32, buyer wire.BuyerID) reasons {
+func (m *model) wish(e *modelEvent, count int, ttl uint32, buyer wire.BuyerID, key wire.ChannelKey, pass wire.PassID) reasons {
 	why := make(reasons)
+	e.passReasons(why, count, key, pass)
 	why.add(wire.StatusBadRequest, count < 1 || count > wire.MaxHoldSeats || ttl > e.rules.MaxTTL, nil)
 	why.add(wire.StatusNotOpen, e.sale != wire.SaleOpen, nil)
 	why.add(wire.StatusHoldLimit, count > int(e.rules.SeatsPerHold), nil)
@@ -233,7 +278,7 @@ func (m *model) wish(e *modelEvent, count int, ttl uint32, buyer wire.BuyerID) r
 }
 
 // grant takes over a hold that was granted.
-func (m *model) grant(e *modelEvent, id wire.ID, buyer wire.BuyerID, ttl uint32, body []byte, fits func([]wire.SeatID) error) error {
+func (m *model) grant(e *modelEvent, id wire.ID, buyer wire.BuyerID, key wire.ChannelKey, pass wire.PassID, ttl uint32, body []byte, fits func([]wire.SeatID) error) error {
 	var g wire.Granted
 	if err := g.Decode(body); err != nil {
 		return err
@@ -256,6 +301,9 @@ func (m *model) grant(e *modelEvent, id wire.ID, buyer wire.BuyerID, ttl uint32,
 	for _, s := range seats {
 		e.state[s], h.per[s] = wire.SeatHeld, wire.StateHeld
 	}
+	if e.room != nil && (key == 0 || !slices.Contains(e.keys, key)) {
+		h.pass = pass
+	}
 	e.holds[id] = h
 	return nil
 }
@@ -266,7 +314,7 @@ func (m *model) hold(e *modelEvent, request []byte, status wire.Status, body []b
 		return expect(status, wire.StatusBadRequest)
 	}
 	seats := op.Seats.IDs()
-	why := m.wish(e, len(seats), op.TTL, op.Buyer)
+	why := m.wish(e, len(seats), op.TTL, op.Buyer, op.Channel, op.Pass)
 	unknown := e.unknown(seats)
 	why.add(wire.StatusBadRequest, duplicates(seats) || why.has(wire.StatusBadRequest), nil)
 	why.add(wire.StatusUnknownSeat, len(unknown) > 0, unknown)
@@ -283,7 +331,7 @@ func (m *model) hold(e *modelEvent, request []byte, status wire.Status, body []b
 	if !granted || err != nil {
 		return err
 	}
-	return m.grant(e, op.ID, op.Buyer, op.TTL, body, func(got []wire.SeatID) error {
+	return m.grant(e, op.ID, op.Buyer, op.Channel, op.Pass, op.TTL, body, func(got []wire.SeatID) error {
 		if !sameSeats(got, seats) {
 			return fmt.Errorf("granted %v, asked were %v", got, seats)
 		}
@@ -305,7 +353,7 @@ func (m *model) holdBest(e *modelEvent, request []byte, status wire.Status, body
 		return e.state[s] == wire.SeatFree && len(e.closed([]wire.SeatID{s}, op.Channel)) == 0
 	}
 	count := int(op.Count)
-	why := m.wish(e, count, op.TTL, op.Buyer)
+	why := m.wish(e, count, op.TTL, op.Buyer, op.Channel, op.Pass)
 	if status == wire.StatusNotEnough {
 		free := 0
 		for s := range e.state {
@@ -324,7 +372,7 @@ func (m *model) holdBest(e *modelEvent, request []byte, status wire.Status, body
 	if !granted || err != nil {
 		return err
 	}
-	return m.grant(e, op.ID, op.Buyer, op.TTL, body, func(got []wire.SeatID) error {
+	return m.grant(e, op.ID, op.Buyer, op.Channel, op.Pass, op.TTL, body, func(got []wire.SeatID) error {
 		return e.fitsBest(op, got, ok)
 	})
 }
@@ -355,7 +403,7 @@ func (m *model) holdArea(e *modelEvent, request []byte, status wire.Status, body
 	if err := op.Decode(request); err != nil {
 		return expect(status, wire.StatusBadRequest)
 	}
-	why := m.wish(e, int(op.Count), op.TTL, op.Buyer)
+	why := m.wish(e, int(op.Count), op.TTL, op.Buyer, op.Channel, op.Pass)
 	why.add(wire.StatusUnknownPlace, int(op.Area) >= len(e.manifest.Areas), nil)
 	var want []wire.SeatID
 	for _, s := range e.area(int(op.Area)) {
@@ -368,7 +416,7 @@ func (m *model) holdArea(e *modelEvent, request []byte, status wire.Status, body
 	if !granted || err != nil {
 		return err
 	}
-	return m.grant(e, op.ID, op.Buyer, op.TTL, body, func(got []wire.SeatID) error {
+	return m.grant(e, op.ID, op.Buyer, op.Channel, op.Pass, op.TTL, body, func(got []wire.SeatID) error {
 		if !slices.Equal(got, want) {
 			return fmt.Errorf("granted %v, the first free places are %v", got, want)
 		}

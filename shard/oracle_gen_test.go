@@ -1,6 +1,8 @@
 package shard_test
 
 import (
+	"slices"
+
 	"github.com/usher-seats/usher/wire"
 )
 
@@ -30,6 +32,10 @@ func (tr *trial) anyRecord() wire.Record {
 	case k < 12 && len(tr.past) > 0:
 		r := tr.past[tr.rand.IntN(len(tr.past))]
 		r.Flags |= wire.FlagRepeat
+		if r.Kind == wire.KindSetRoom { // by another node, which chose another seed
+			r.Body = slices.Clone(r.Body)
+			r.Body[wire.SeedAt]++
+		}
 		return r
 	case k < 16 && len(tr.later) > 0:
 		i := tr.rand.IntN(len(tr.later))
@@ -58,6 +64,9 @@ func (tr *trial) fresh() wire.Record {
 	mu := wire.Mutation{Event: event, ID: tr.newID()}
 	if tr.rand.IntN(3) == 0 {
 		mu.Deadline = tr.now + wire.Millis(tr.rand.IntN(3_000))
+	}
+	if mu.Event > 1 && tr.rand.IntN(5) < 2 || tr.events == 1 && tr.rand.IntN(5) == 0 {
+		return tr.newRoom(mu)
 	}
 	switch k := tr.rand.IntN(100); {
 	case k < 40:
@@ -108,20 +117,21 @@ func (tr *trial) newHold(mu wire.Mutation) wire.Record {
 	tr.ids = append(tr.ids, mu.ID)
 	buyer := wire.BuyerID(tr.rand.IntN(6))
 	channel := wire.ChannelKey(tr.rand.IntN(3))
+	pass := tr.somePass(tr.model.events[mu.Event])
 	var ttl uint32
 	if tr.rand.IntN(2) == 0 {
 		ttl = uint32(1 + tr.rand.IntN(15_000))
 	}
 	switch k := tr.rand.IntN(10); {
 	case k < 6:
-		op := wire.Hold{Mutation: mu, Buyer: buyer, Channel: channel, TTL: ttl, Seats: tr.neighbours(mu.Event, 1+tr.rand.IntN(5))}
+		op := wire.Hold{Mutation: mu, Buyer: buyer, Channel: channel, Pass: pass, TTL: ttl, Seats: tr.neighbours(mu.Event, 1+tr.rand.IntN(5))}
 		return wire.Record{Kind: wire.KindHold, Body: op.Append(nil)}
 	case k < 8:
-		op := wire.HoldBest{Mutation: mu, Buyer: buyer, Channel: channel, TTL: ttl, Count: uint16(tr.rand.IntN(6)), Section: wire.Any}
+		op := wire.HoldBest{Mutation: mu, Buyer: buyer, Channel: channel, Pass: pass, TTL: ttl, Count: uint16(tr.rand.IntN(6)), Section: wire.Any}
 		op.Flags = wire.HoldFlags(tr.rand.IntN(4)) << 1
 		return wire.Record{Kind: wire.KindHoldBest, Body: op.Append(nil)}
 	}
-	op := wire.HoldArea{Mutation: mu, Buyer: buyer, Channel: channel, TTL: ttl, Area: uint16(tr.rand.IntN(20) / 19), Count: uint16(tr.rand.IntN(5))}
+	op := wire.HoldArea{Mutation: mu, Buyer: buyer, Channel: channel, Pass: pass, TTL: ttl, Area: uint16(tr.rand.IntN(20) / 19), Count: uint16(tr.rand.IntN(5))}
 	return wire.Record{Kind: wire.KindHoldArea, Body: op.Append(nil)}
 }
 

@@ -198,11 +198,14 @@ func (m *model) book(e *modelEvent, h *modelHold, seats []wire.SeatID, all bool,
 	if err := c.Decode(body); err != nil {
 		return err
 	}
+	booked := 0
 	for _, s := range seats {
 		if h.per[s] == wire.StateHeld {
 			h.per[s], e.state[s] = wire.StateBooked, wire.SeatBooked
+			booked++
 		}
 	}
+	e.bookedWith(h, booked)
 	want := seats
 	if all && len(seats) == 0 {
 		want = c.Seats.IDs() // a repeat: it answers what it answered then
@@ -308,6 +311,9 @@ func (m *model) free(e *modelEvent, h *modelHold, seats []wire.SeatID, from, to 
 	for _, s := range seats {
 		if h.per[s] == from {
 			h.per[s], e.state[s] = to, wire.SeatFree
+			if from == wire.StateBooked {
+				e.bookedWith(h, -1)
+			}
 		}
 	}
 	h.settle(e, m.now)
@@ -379,6 +385,7 @@ func (m *model) exchange(e *modelEvent, request []byte, status wire.Status, body
 			h.seats = append(h.seats, s)
 		}
 	}
+	e.bookedWith(h, more)
 	var c wire.Confirmed
 	if err := c.Decode(body); err != nil {
 		return err

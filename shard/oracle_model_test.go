@@ -25,6 +25,8 @@ type modelEvent struct {
 	names    []string
 	keys     []wire.ChannelKey
 	fence    wire.Fence // the last one granted
+	room     *modelRoom // nil: there is none
+	wall     int64
 	holds    map[wire.ID]*modelHold
 	answers  map[wire.ID]*modelAnswer // of every id that was decided, holds included
 }
@@ -35,6 +37,7 @@ type modelHold struct {
 	state      wire.HoldState
 	fence      wire.Fence
 	buyer      wire.BuyerID
+	pass       wire.PassID // 0: none, or of a room that is over
 	deadline   wire.Millis
 	extensions uint8
 	reacquired bool
@@ -51,6 +54,7 @@ type modelAnswer struct {
 	status wire.Status
 	answer string
 	ended  wire.Millis // when it was given, or the hold ended; Never while it lives
+	room   wire.RoomID // of an Issue
 }
 
 const (
@@ -120,10 +124,11 @@ func (m *model) advance(stamp wire.Millis) {
 				e.answers[h.id].ended = wire.Never
 			}
 		}
+		e.advanceRoom(m.now)
 	}
 }
 
-// nextDue is when the next hold expires.
+// nextDue is when the next hold expires, or a room has something to do.
 func (m *model) nextDue() wire.Millis {
 	due := wire.Never
 	for _, e := range m.events {
@@ -132,6 +137,7 @@ func (m *model) nextDue() wire.Millis {
 				due = min(due, h.deadline)
 			}
 		}
+		due = min(due, e.roomDue())
 	}
 	return due
 }

@@ -160,7 +160,8 @@ func (tr *trial) run(ops int) {
 		}
 	}
 	tr.compareMaps()
-	for _, must := range []string{"ok", "taken", "not_enough", "expired", "released", "booked", "lost", "fence_mismatch", "late", "id_reused"} {
+	for _, must := range []string{"ok", "taken", "not_enough", "expired", "released", "booked", "lost", "fence_mismatch", "late", "id_reused",
+		"not_called", "lapsed", "left", "pass_required", "pass_ended", "pass_limit", "no_room", "room_closed"} {
 		if tr.seen[must] == 0 {
 			tr.t.Logf("no operation answered %s in this episode", must)
 		}
@@ -307,6 +308,7 @@ func (tr *trial) compareMaps() {
 		for _, h := range e.holds {
 			tr.compareHold(id, e, h)
 		}
+		tr.compareRoom(id, e)
 	}
 }
 

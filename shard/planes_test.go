@@ -272,7 +272,7 @@ func TestNothingIsAllocated(t *testing.T) {
 		d.ops = d.ops[:0]
 		h := wire.Hold{Mutation: wire.Mutation{Event: 1, ID: d.id()}, Seats: wire.SeatList(d.body[:0]).Append(wire.SeatID(n%50), wire.SeatID(n%50+wordBits))}
 		d.body = h.Seats[:0]
-		d.ops = wire.AppendRecordHeader(d.ops, 56+8, wire.KindHold, 0, 0)
+		d.ops = wire.AppendRecordHeader(d.ops, bodySeats+8, wire.KindHold, 0, 0)
 		d.ops = h.Append(d.ops)
 		o := wire.OnHold{Mutation: wire.Mutation{Event: 1, ID: h.ID}, Fence: d.s.Event(1).Version() + 1}
 		kinds := []wire.Kind{wire.KindConfirm, wire.KindRelease}

@@ -132,6 +132,7 @@ func (c *command) holdFlags() (f wire.HoldFlags) {
 func (c *command) record() wire.Record {
 	buyer, channel := wire.BuyerID(c.number("buyer", 0)), wire.ChannelKey(c.number("key", 0))
 	ttl := uint32(c.number("ttl", 0))
+	pass := wire.PassID(c.number("pass", 0))
 	m := c.mutation
 	body := func(kind wire.Kind, a interface{ Append([]byte) []byte }) wire.Record {
 		b := a.Append(nil)
@@ -139,15 +140,15 @@ func (c *command) record() wire.Record {
 	}
 	switch c.d.Cmd {
 	case "hold":
-		return body(wire.KindHold, &wire.Hold{Mutation: m(), Buyer: buyer, Channel: channel, TTL: ttl, Flags: c.holdFlags(), Seats: c.seats("seats")})
+		return body(wire.KindHold, &wire.Hold{Mutation: m(), Buyer: buyer, Channel: channel, Pass: pass, TTL: ttl, Flags: c.holdFlags(), Seats: c.seats("seats")})
 	case "best":
 		return body(wire.KindHoldBest, &wire.HoldBest{
-			Mutation: m(), Buyer: buyer, Channel: channel, TTL: ttl, Flags: c.holdFlags(),
+			Mutation: m(), Buyer: buyer, Channel: channel, Pass: pass, TTL: ttl, Flags: c.holdFlags(),
 			Access: wire.Access(c.number("access", 0)), Count: uint16(c.number("count", 1)),
 			Section: uint16(c.number("section", int(wire.Any))), Categories: uint64(c.number("categories", 0)),
 		})
 	case "area":
-		return body(wire.KindHoldArea, &wire.HoldArea{Mutation: m(), Buyer: buyer, Channel: channel, TTL: ttl, Area: uint16(c.number("area", 0)), Count: uint16(c.number("count", 1))})
+		return body(wire.KindHoldArea, &wire.HoldArea{Mutation: m(), Buyer: buyer, Channel: channel, Pass: pass, TTL: ttl, Area: uint16(c.number("area", 0)), Count: uint16(c.number("count", 1))})
 	case "extend":
 		return body(wire.KindExtend, &wire.Extend{Mutation: m(), Fence: c.fence(), TTL: ttl, Nth: uint8(c.number("nth", 0))})
 	case "pay":
@@ -160,6 +161,9 @@ func (c *command) record() wire.Record {
 		return body(wire.KindCancel, &wire.Cancel{Mutation: m(), Booking: c.id("booking"), Seats: c.seats("seats")})
 	case "exchange":
 		return body(wire.KindExchange, &wire.Exchange{Mutation: m(), Booking: c.id("booking"), Channel: channel, Give: c.seats("give"), Take: c.seats("take")})
+	}
+	if r, ok := c.roomRecord(m, body); ok {
+		return r
 	}
 	return c.officeRecord(m, body)
 }

@@ -92,7 +92,9 @@ func (sc *scenario) run(t *testing.T, d *datadriven.TestData) string {
 		return sc.runBatch(c)
 	case "get":
 		return sc.get(c)
-	case "map", "changes", "info", "manifest":
+	case "place":
+		return sc.place(c)
+	case "map", "changes", "info", "manifest", "queue":
 		return sc.query(c)
 	case "look":
 		return sc.look(c)
@@ -316,7 +318,7 @@ func (sc *scenario) get(c *command) string {
 }
 
 func (sc *scenario) query(c *command) string {
-	kind := map[string]wire.Kind{"map": wire.KindMap, "changes": wire.KindChanges, "info": wire.KindEvent, "manifest": wire.KindManifest}[c.d.Cmd]
+	kind := map[string]wire.Kind{"map": wire.KindMap, "changes": wire.KindChanges, "info": wire.KindEvent, "manifest": wire.KindManifest, "queue": wire.KindQueue}[c.d.Cmd]
 	body := (&wire.EventRef{Event: sc.event}).Append(nil)
 	if kind == wire.KindChanges {
 		since := wire.MakeVersion(uint16(c.number("epoch", firstEpoch)), uint64(c.number("since", 0)))
@@ -334,6 +336,9 @@ func (sc *scenario) look(c *command) string {
 	kind.Cmd = "hold"
 	if kind.HasArg("area") {
 		kind.Cmd = "area"
+	}
+	if kind.HasArg("best") {
+		kind.Cmd = "best"
 	}
 	r := (&command{T: c.T, d: &kind, sc: sc}).record()
 	r.Flags = wire.Flags(c.number("repeat", 0))

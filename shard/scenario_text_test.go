@@ -19,6 +19,9 @@ func answerText(kind wire.Kind, s wire.Status, body []byte) string {
 		return text + decoded(c.Decode(body), func() string { return fmt.Sprintf(" now=%d", c.Now) })
 	case wire.StatusBadRequest, wire.StatusUnknownPlace, wire.StatusExists, wire.StatusTooLarge, wire.StatusUnknownKind:
 		return text + ": " + string(body)
+	case wire.StatusNotCalled:
+		var p wire.QueuePlace
+		return text + decoded(p.Decode(body), func() string { return placeText(&p) })
 	case wire.StatusTaken, wire.StatusOrphan, wire.StatusChannelRequired, wire.StatusUnknownSeat, wire.StatusLost:
 		var l wire.SeatsLost
 		return text + decoded(l.Decode(body), func() string {
@@ -76,6 +79,20 @@ func okText(kind wire.Kind, body []byte) string {
 	case wire.KindEvent:
 		var i wire.EventInfo
 		return decoded(i.Decode(body), func() string { return infoText(&i) })
+	case wire.KindIssue:
+		var i wire.Issued
+		return decoded(i.Decode(body), func() string { return issuedText(&i) })
+	case wire.KindRedeem:
+		var a wire.Admitted
+		return decoded(a.Decode(body), func() string {
+			return fmt.Sprintf(" pass=%d number=%d until=%d seats=%d now=%d", a.Pass, a.Number, a.Deadline, a.Seats, a.Now)
+		})
+	case wire.KindFindPlace:
+		var p wire.QueuePlace
+		return decoded(p.Decode(body), func() string { return placeText(&p) })
+	case wire.KindQueue:
+		var q wire.QueueInfo
+		return decoded(q.Decode(body), func() string { return queueText(&q) })
 	case wire.KindFreeze:
 		var f wire.Frozen
 		return decoded(f.Decode(body), func() string { return fmt.Sprintf(" index=%d now=%d epoch=%d", f.Index, f.Now, f.Epoch) })
