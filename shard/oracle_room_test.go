@@ -549,7 +549,7 @@ func (tr *trial) newRoom(mu wire.Mutation) wire.Record {
 		}
 		return wire.Record{Kind: wire.KindIssue, Body: op.Append(nil)}
 	case k < 28:
-		op := wire.Redeem{Mutation: mu, Room: room, Number: number, Pass: wire.PassID(1 + number%97 + 1000*tr.rand.Uint64N(2))}
+		op := wire.Redeem{Mutation: mu, Room: room, Number: number, Pass: wire.PassID(1 + number + 1000*tr.rand.Uint64N(2))}
 		return wire.Record{Kind: wire.KindRedeem, Body: op.Append(nil)}
 	case k < 33:
 		op := wire.Leave{Mutation: mu, Room: room, Number: number}
@@ -604,7 +604,7 @@ func (tr *trial) newSetRoom(mu wire.Mutation, e *modelEvent) wire.Record {
 // somePass is that of somebody inside, in most cases.
 func (tr *trial) somePass(e *modelEvent) wire.PassID {
 	if e == nil || e.room == nil || len(e.room.passes) == 0 || tr.rand.IntN(12) == 0 {
-		return wire.PassID(tr.rand.Uint64N(3) * tr.rand.Uint64N(90))
+		return wire.PassID(tr.rand.Uint64N(3) * tr.rand.Uint64N(400))
 	}
 	ids := make([]wire.PassID, 0, len(e.room.passes))
 	for id := range e.room.passes {

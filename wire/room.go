@@ -236,7 +236,7 @@ type Redeem struct {
 	Mutation
 	Room   RoomID
 	Number uint64 // as issued
-	Pass   PassID // the pass's id: see Pass
+	Pass   PassID // the pass's id, see Pass: never that of another number
 }
 
 func (d *Redeem) Append(b []byte) []byte {
