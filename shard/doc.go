@@ -69,12 +69,20 @@
 // what is a retry window old is forgotten, and then its id is below the event's
 // floor. Bookings are remembered as long as they own a seat.
 //
+// # The waiting room
+//
+// An event may have a room, which gives out numbers, calls them by rate and by how
+// many are inside, and lets those in who come in time. It is due at an exact time,
+// see roomDueAt, so that a replica which looks more often than another does nothing
+// else. Redeem and leave are repeatable because of what they do, like confirm and
+// release; issue is remembered by its id if it was granted.
+//
 // # What is decided, where the vocabulary leaves it open
 //
 // A request is refused for the first of these: it is malformed; its event is
 // unknown; its id was seen, and then it gets the first answer; its deadline has
-// passed; its id is ahead of time, or too old; the sale is not open; too many
-// seats for a hold; a hold time beyond the maximum; too many for the buyer; seats
+// passed; its id is ahead of time, or too old; the sale is not open; the event has
+// a waiting room and the pass does not do; too many seats for a hold; a hold time beyond the maximum; too many for the buyer; seats
 // that do not exist; that are taken; that want a key; that would leave an orphan.
 //
 // Extend, pay, confirm and release speak of a hold by its id and fence. A call

@@ -86,7 +86,7 @@ func TestDrawDependsOnAllOfItsInputs(t *testing.T) {
 // The bound is that of Laurent and Massart ("Adaptive estimation of a quadratic
 // functional", 2000, lemma 1): P(X ≥ d + 2√(dx) + 2x) ≤ e^-x for d degrees of
 // freedom, with x = 23, so that a true lottery fails one of these with a
-// probability of 1e-10 (X is only about chi-square: each cell expects 100 and
+// probability of 1e-10 (X is only about chi-square: each cell expects 30 and
 // more). The seeds are fixed, so it fails always or never.
 func TestDrawIsEven(t *testing.T) {
 	const x = 23
@@ -102,7 +102,7 @@ func TestDrawIsEven(t *testing.T) {
 	}
 	draws := 80_000
 	if testing.Short() {
-		draws = 40_000
+		draws = 16_000
 	}
 	// All orders of few entries: 24 of 4, 120 of 5.
 	for _, n := range []uint64{4, 5} {
