@@ -575,7 +575,7 @@ func (tr *trial) newRoom(mu wire.Mutation) wire.Record {
 
 func (tr *trial) newSetRoom(mu wire.Mutation, e *modelEvent) wire.Record {
 	op := wire.SetRoom{Mutation: mu, Config: wire.RoomConfig{
-		Limit: uint32(1 + tr.rand.IntN(12)), Rate: uint32(1 + tr.rand.IntN(60_000)),
+		Limit: uint32(1 + tr.rand.IntN(12)), Rate: uint32(4_000 + tr.rand.IntN(60_000)),
 		Grace: uint32(1 + tr.rand.IntN(1000)), PassTTL: uint32(1 + tr.rand.IntN(8000)), SeatsPerPass: uint8(tr.rand.IntN(9)),
 	}}
 	binary.LittleEndian.PutUint64(op.Seed[:], tr.rand.Uint64()|1)
