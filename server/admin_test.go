@@ -184,7 +184,7 @@ func TestAdminExposed(t *testing.T) {
 		path := strings.NewReplacer("{profile:*}", "cmdline", "{name}", "nobody", "{node}", "n9", "{shard}", "1", "{event}", "nope").Replace(r.path)
 		for key, want := range map[string]int{"": 401, "usher_wrong": 401, reader: 403, seller: 403, secret: 0} {
 			a := s.do(call{method: r.method, url: s.admin + path, body: "{}", header: map[string]string{"X-Usher-Key": key}, bad: true})
-			if r.open {
+			if r.access == everybody {
 				a.ok(200)
 			} else if want != 0 {
 				a.ok(want)
@@ -268,7 +268,7 @@ func TestAdminProfiles(t *testing.T) {
 func TestAdminStopFinishes(t *testing.T) {
 	s := newSite(t, nil)
 	inside, finish := make(chan struct{}), make(chan struct{})
-	f := newFrontend(s.n, "stops", []route{{"GET", "/v1/events", "listEvents", wire.RoleRead, false, func(q *request) *problem {
+	f := newFrontend(s.n, "stops", []route{{"GET", "/v1/events", "listEvents", wire.RoleRead, keyed, func(q *request) *problem {
 		close(inside)
 		<-finish
 		return q.listEvents()

@@ -76,6 +76,25 @@ type Config struct {
 	// 2,000, which is room for a proxy in front of the node.
 	MaxHTTPConnsPerIP int
 
+	// LiveCPU is how many cores the pushing of live updates may use: frames come less
+	// often, for all events alike, when they would need more. Default 0.5.
+	LiveCPU float64
+	// MaxSubscribers bounds the streams of live updates, which do not count as
+	// connections of the HTTP frontend. Default 60,000, or what the limit of open
+	// files leaves.
+	MaxSubscribers int
+	// MaxSubscribersPerEvent bounds those of one event. Default 50,000.
+	MaxSubscribersPerEvent int
+	// MaxSubscribersPerIP bounds those from one IPv4 address or IPv6 /64. Default
+	// 2,000, which is room for a proxy in front of the node.
+	MaxSubscribersPerIP int
+	// Origins are those whose pages may read maps and live updates in a browser,
+	// beside those of the node's own origin: https://tickets.example. Default: none.
+	Origins []string
+	// Public serves visitors' reads (event, manifest, map and live updates) without an
+	// API key even if there are keys.
+	Public bool
+
 	// SnapshotLogBytes of log ask for a snapshot of a group. Default: raftlog's.
 	SnapshotLogBytes int64
 	// TrailingLogBytes of log are kept behind a group's snapshot, for replicas that
@@ -108,6 +127,9 @@ const (
 	defaultMaxConns    = 10_000
 	defaultConnsPerIP  = 2_000
 	defaultMaxInFlight = 16_384
+	defaultLiveCPU     = 0.5
+	defaultSubscribers = 60_000
+	defaultPerEvent    = 50_000
 	maxNodeName        = 64 // bytes
 )
 
@@ -123,6 +145,10 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxInFlight, defaultMaxInFlight)
 	setDefault(&c.MaxHTTPConns, defaultMaxConns)
 	setDefault(&c.MaxHTTPConnsPerIP, defaultConnsPerIP)
+	setDefault(&c.LiveCPU, defaultLiveCPU)
+	setDefault(&c.MaxSubscribers, defaultSubscribers)
+	setDefault(&c.MaxSubscribersPerEvent, defaultPerEvent)
+	setDefault(&c.MaxSubscribersPerIP, defaultConnsPerIP)
 	setDefault(&c.IdleTimeout, 10*time.Minute)
 	setDefault(&c.WriteTimeout, 10*time.Second)
 	setDefault(&c.ElectionTimeout, defaultElection)
@@ -163,6 +189,9 @@ func (c *Config) validate() error {
 	}
 	if c.MaxConns < 0 || c.MaxInFlight < 0 || c.MaxHTTPConns < 0 || c.MaxHTTPConnsPerIP < 0 || c.IdleTimeout < 0 || c.WriteTimeout < 0 {
 		return errors.New("limits and timeouts cannot be negative")
+	}
+	if err := c.validateLive(); err != nil {
+		return err
 	}
 	for _, addr := range []string{c.Listen, c.HTTP, c.Admin} {
 		if addr == Off {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
+	"github.com/usher-seats/usher/server/live"
 	"github.com/usher-seats/usher/wire"
 )
 
@@ -37,9 +38,18 @@ type route struct {
 	path   string
 	name   string // operationId in docs/openapi.yaml, label in metrics
 	role   wire.Role
-	open   bool // served without a key
+	access access
 	handle func(*request) *problem
 }
+
+// access says who is served without a key.
+type access uint8
+
+const (
+	keyed    access = iota // nobody
+	visitors               // everybody, if the node is told to serve the public
+	everybody
+)
 
 // A frontend is an HTTP listener with its routes: the one for buyers' frontends
 // or the one for operators. Its fields are set before it serves; the counters
@@ -73,6 +83,7 @@ type frontend struct {
 type httpState struct {
 	http  *frontend // nil: off
 	admin *frontend // nil: off
+	live  *live.Hub // nil: no http
 }
 
 // HTTPAddr is the address of the HTTP frontend, "" if there is none.
@@ -86,6 +97,9 @@ func (n *Node) startHTTP() error {
 	if n.cfg.HTTP == Off {
 		return nil
 	}
+	if err := n.startLive(); err != nil {
+		return err
+	}
 	f := newFrontend(n, "http", apiRoutes())
 	if err := f.listen(n.cfg.HTTP, n.cfg.MaxHTTPConns, n.cfg.MaxHTTPConnsPerIP); err != nil {
 		return err
@@ -95,8 +109,14 @@ func (n *Node) startHTTP() error {
 	return nil
 }
 
-// stopHTTP refuses new connections and waits for the requests being served.
-func (n *Node) stopHTTP(ctx context.Context) error { return n.http.stop(ctx) }
+// stopHTTP refuses new connections, closes streams and waits for the requests being
+// served.
+func (n *Node) stopHTTP(ctx context.Context) error {
+	if n.live != nil {
+		n.live.Close()
+	}
+	return n.http.stop(ctx)
+}
 
 // newFrontend makes a frontend that does not listen yet.
 func newFrontend(n *Node, name string, routes []route) *frontend {
@@ -123,6 +143,7 @@ func newFrontend(n *Node, name string, routes []route) *frontend {
 		NoDefaultContentType:         true,
 		CloseOnShutdown:              true,
 		SecureErrorLogMessage:        true,
+		KeepHijackedConns:            true, // they are the hub's, which closes them
 		Logger:                       fasthttpLog{f.log},
 	}
 	return f

@@ -10,7 +10,10 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"github.com/usher-seats/usher/server/live"
 )
 
 const (
@@ -139,25 +142,59 @@ func origin(a net.Addr) netip.Prefix {
 }
 
 // A gatedConn is a connection that a gate let in. The goroutine that serves it
-// owns it.
+// owns it, until it becomes a subscriber of live updates.
 type gatedConn struct {
 	net.Conn
 	gate   *gate
 	from   netip.Prefix
 	linger atomic.Bool
-	closed atomic.Bool
+
+	mu     sync.Mutex
+	closed bool
+	place  *live.Place // of a subscriber; nil: it counts in the gate
+}
+
+// subscribe has the connection count as a subscriber and not in the gate any more,
+// so that visitors who watch do not keep those out who buy. fasthttp's own limits
+// know nothing of connections that were taken from it.
+func (c *gatedConn) subscribe(p *live.Place) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.place != nil {
+		p.Release()
+		return
+	}
+	c.place = p
+	c.gate.leave(c.from)
 }
 
 func (c *gatedConn) Close() error {
-	if c.closed.Swap(true) {
+	c.mu.Lock()
+	closed, place := c.closed, c.place
+	c.closed = true
+	c.mu.Unlock()
+	if closed {
 		return net.ErrClosed
 	}
 	if c.linger.Load() {
 		c.drain()
 	}
 	err := c.Conn.Close()
-	c.gate.leave(c.from)
+	if place != nil {
+		place.Release()
+	} else {
+		c.gate.leave(c.from)
+	}
 	return err
+}
+
+// SyscallConn is that of the TCP connection.
+func (c *gatedConn) SyscallConn() (syscall.RawConn, error) {
+	sc, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return sc.SyscallConn()
 }
 
 // drain says that nothing more will be written and reads what the client still

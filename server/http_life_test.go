@@ -271,7 +271,7 @@ func TestHTTPRetries(t *testing.T) {
 func TestHTTPUnknownOutcome(t *testing.T) {
 	s := newSite(t, nil)
 	e := s.event("a", 1, nil)
-	impatient := newFrontend(s.n, "impatient", []route{{"POST", "/v1/events/{event}/holds", "hold", wire.RoleSell, false, func(q *request) *problem {
+	impatient := newFrontend(s.n, "impatient", []route{{"POST", "/v1/events/{event}/holds", "hold", wire.RoleSell, keyed, func(q *request) *problem {
 		// The request is submitted, but nobody waits for what becomes of it.
 		ctx, cancel := context.WithCancel(q.budget)
 		cancel()

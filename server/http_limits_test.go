@@ -198,13 +198,13 @@ func TestHTTPConnectionLimits(t *testing.T) {
 func TestHTTPPanic(t *testing.T) {
 	s := newSite(t, nil)
 	f := newFrontend(s.n, "panics", []route{
-		{"GET", "/boom", "boom", wire.RoleRead, false, func(q *request) *problem {
+		{"GET", "/boom", "boom", wire.RoleRead, keyed, func(q *request) *problem {
 			q.ctx.Response.Header.Set("Secret", "half an answer")
 			var none map[string]int
 			none["x"] = 1
 			return nil
 		}},
-		{"GET", "/v1/events", "listEvents", wire.RoleRead, false, (*request).listEvents},
+		{"GET", "/v1/events", "listEvents", wire.RoleRead, keyed, (*request).listEvents},
 	})
 	serveFrontend(t, f)
 	a := s.do(call{method: "GET", url: "http://" + f.address() + "/boom", header: map[string]string{headerRequestID: "abc"}, alien: true})
@@ -223,7 +223,7 @@ func TestHTTPPanic(t *testing.T) {
 func TestHTTPEveryStatus(t *testing.T) {
 	s := newSite(t, nil)
 	status := wire.Status(0)
-	f := newFrontend(s.n, "statuses", []route{{"GET", "/v1/events", "listEvents", wire.RoleRead, false, func(*request) *problem {
+	f := newFrontend(s.n, "statuses", []route{{"GET", "/v1/events", "listEvents", wire.RoleRead, keyed, func(*request) *problem {
 		return refusal(status, nil, nil)
 	}}})
 	serveFrontend(t, f)

@@ -77,7 +77,10 @@ func (f *frontend) serve(rt *route, s *routeStats) fasthttp.RequestHandler {
 }
 
 func (q *request) run(rt *route) *problem {
-	if !rt.open {
+	if rt.access == visitors {
+		q.shareWithOrigin()
+	}
+	if rt.access == keyed || rt.access == visitors && !q.n.cfg.Public {
 		h := &q.ctx.Request.Header
 		if p := q.f.allowed(apiKey(h), string(h.Host()), rt.role); p != nil {
 			return p

@@ -141,7 +141,7 @@ func (q *request) notModified(etag string) bool {
 	h := &q.ctx.Response.Header
 	h.Set("Etag", etag)
 	h.Set("Cache-Control", "no-cache") // keep it, but ask each time
-	h.Set("Vary", "Accept, Accept-Encoding")
+	h.Add("Vary", "Accept, Accept-Encoding")
 	if !etagMatches(string(q.ctx.Request.Header.Peek("If-None-Match")), etag) {
 		return false
 	}

@@ -130,6 +130,9 @@ func (c nodeCollector) Collect(ch chan<- prometheus.Metric) {
 	for g := range c.n.groups.Load().all {
 		collectGroup(ch, g)
 	}
+	if c.n.live != nil {
+		collectLive(ch, c.n.live.Stats())
+	}
 	send(ch, mMoves, c.n.moves.done.Load())
 	send(ch, mMovePause, time.Duration(c.n.moves.pause.Load()).Seconds())
 	send(ch, mMoveLongest, time.Duration(c.n.moves.longest.Load()).Seconds())

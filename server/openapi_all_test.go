@@ -65,8 +65,8 @@ func TestOpenAPIEveryOperation(t *testing.T) {
 	s.do(call{method: "DELETE", url: s.api + e}).ok(204)
 
 	for _, r := range slices.Concat(apiRoutes(), adminRoutes()) {
-		if r.name == "removeNode" {
-			continue // a single node cannot be removed
+		if r.name == "removeNode" || r.name == "streamSeats" {
+			continue // a single node cannot be removed, and streams do not end: see TestStream
 		}
 		good := 0
 		for code, n := range s.doc.seen[r.name] {

@@ -122,6 +122,9 @@ const (
 	codeHeaderLarge   = "header_too_large"
 	codeSlow          = "request_timeout"
 	codeConnections   = "too_many_connections"
+	codeOrigin        = "origin_not_allowed"
+	codeSubscribers   = "too_many_subscribers"
+	codeYourOwn       = "too_many_streams"
 	codeInternal      = "internal"
 )
 
@@ -133,6 +136,9 @@ var httpProblems = map[string]explanation{
 	codeHeaderLarge:   {431, 0, "Header too large", "The request's line and headers are larger than this node reads. Send fewer or shorter ones."},
 	codeSlow:          {408, 0, "Request timeout", "The request did not arrive in time. Nothing changed. Send it again."},
 	codeConnections:   {503, 1, "Too many connections", "This node serves as many connections as it may, in all or from one address. Close some, or use them for several requests."},
+	codeOrigin:        {403, 0, "Origin not allowed", "Pages of this origin may not read live updates here. The operator allows them with --origins."},
+	codeSubscribers:   {503, 5, "Too many subscribers", "This node, or this event on it, has as many streams as it may. Try another node, or read the map now and then until there is room."},
+	codeYourOwn:       {429, 30, "Too many streams", "There are as many streams from your address as this node allows. Close some."},
 	codeInternal:      {500, 0, "Internal error", "The node failed while it served this request. If the request changes something, it may or may not have: repeat it with the same id. The node's log has more under the request id."},
 }
 

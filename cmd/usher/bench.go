@@ -16,6 +16,7 @@ Puts load on a node, measures it, and audits what the node says against its own
 ledger; a run whose audit fails ends with exit code 1. WORKLOAD is one of:
 
   ` + strings.Join(bench.Workloads(), "\n  ") + `
+  live      many subscribers watch an event whose seats change: usher bench live -h
 
 Without --addr it starts a node of its own, as a process of its own, with an
 empty data directory that is removed afterwards, and measures that. Figures
@@ -27,6 +28,12 @@ include the load generator, which shares the machine with such a node.
 
 // benchmark runs one workload.
 func benchmark(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "live" {
+		return benchLive(ctx, args[1:], stdout)
+	}
+	if len(args) > 0 && args[0] == crowdCommand {
+		return crowdMain(ctx, os.Stdin, stdout)
+	}
 	var o bench.Options
 	var connect connectFlags
 	var asJSON, quiet bool
@@ -109,21 +116,24 @@ func isTerminal(w io.Writer) bool {
 const oneNodeBanner = "usher serves after "
 
 // readBanner finds the addresses in what serve prints when it is ready.
-func readBanner(line string) (addr, admin string, err error) {
+func readBanner(line string) (addr, http, admin string, err error) {
 	_, text, ok := strings.Cut(line, oneNodeBanner)
 	if !ok {
-		return "", "", fmt.Errorf("the node did not start: %s", strings.TrimSpace(line))
+		return "", "", "", fmt.Errorf("the node did not start: %s", strings.TrimSpace(line))
 	}
 	for part := range strings.SplitSeq(text, ", ") {
 		if at, ok := strings.CutPrefix(part, "admin on "); ok {
 			admin = at
+		}
+		if at, ok := strings.CutPrefix(part, "HTTP on "); ok {
+			http = at
 		}
 		if _, at, ok := strings.Cut(part, "binary protocol on "); ok {
 			addr = at
 		}
 	}
 	if addr == "" || admin == "" {
-		return "", "", fmt.Errorf("the node started with no address: %s", strings.TrimSpace(line))
+		return "", "", "", fmt.Errorf("the node started with no address: %s", strings.TrimSpace(line))
 	}
-	return addr, admin, nil
+	return addr, http, admin, nil
 }

@@ -39,6 +39,8 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"serve", "--bootstrap", "--join", "127.0.0.1:1"}, "one of them"},
 		{[]string{"serve", "--join", "127.0.0.1:1", "--shards", "2"}, "when a cluster is made"},
 		{[]string{"serve", "--replicas", "8"}, "1 to 7"},
+		{[]string{"serve", "--live-cpu", "-1"}, "cores"},
+		{[]string{"serve", "--origins", "tickets.example"}, "https://host"},
 		{[]string{"serve", "--peer", "7701"}, "want host:port"},
 		{[]string{"serve", "--peer", ":0"}, "--peer-ca"},
 		{[]string{"serve", "--peer-cert", "n1.pem"}, "admin certs"},

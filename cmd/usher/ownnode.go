@@ -14,7 +14,7 @@ import (
 // An ownNode is a node that a tool runs for itself, as a process of its own, so
 // that what is measured is a real server and not a goroutine next door.
 type ownNode struct {
-	addr, metrics string
+	addr, http, metrics string
 
 	dir string
 	cmd *exec.Cmd
@@ -25,8 +25,8 @@ type ownNode struct {
 const ownNodeStop = 30 * time.Second
 
 // startNode runs this program's serve on free ports of loopback, with a data
-// directory of its own below parent.
-func startNode(ctx context.Context, parent string) (*ownNode, error) {
+// directory of its own below parent. It has no HTTP unless more flags give it some.
+func startNode(ctx context.Context, parent string, more ...string) (*ownNode, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -36,8 +36,9 @@ func startNode(ctx context.Context, parent string) (*ownNode, error) {
 		return nil, fmt.Errorf("make a data directory: %w", err)
 	}
 	n := &ownNode{dir: dir}
-	n.cmd = exec.CommandContext(ctx, self, "serve", "--data", filepath.Join(dir, "data"),
-		"--listen", "127.0.0.1:0", "--http", "off", "--admin", "127.0.0.1:0", "--peer", "127.0.0.1:0")
+	args := []string{"serve", "--data", filepath.Join(dir, "data"),
+		"--listen", "127.0.0.1:0", "--http", "off", "--admin", "127.0.0.1:0", "--peer", "127.0.0.1:0"}
+	n.cmd = exec.CommandContext(ctx, self, append(args, more...)...)
 	n.cmd.Env = withoutUsher(os.Environ())
 	n.cmd.Stderr = os.Stderr
 	n.cmd.Cancel = func() error { return n.cmd.Process.Signal(syscall.SIGTERM) }
@@ -56,12 +57,12 @@ func startNode(ctx context.Context, parent string) (*ownNode, error) {
 		n.stop()
 		return nil, fmt.Errorf("the node did not start: %w", err)
 	}
-	addr, admin, err := readBanner(line)
+	addr, http, admin, err := readBanner(line)
 	if err != nil {
 		n.stop()
 		return nil, err
 	}
-	n.addr, n.metrics = addr, "http://"+admin+"/metrics"
+	n.addr, n.http, n.metrics = addr, http, "http://"+admin+"/metrics"
 	return n, nil
 }
 

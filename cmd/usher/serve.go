@@ -65,7 +65,7 @@ const (
 // serve runs a node until ctx ends.
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c server.Config
-	var join listFlag
+	var join, origins listFlag
 	var bootstrap, verbose bool
 	f := newFlags("serve")
 	f.StringVar(&c.Data, "data", "usher-data", "`directory` of the node's stores")
@@ -93,6 +93,12 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.IntVar(&c.MaxHTTPConnsPerIP, "max-http-conns-per-ip", 2000, "most `connections` of the HTTP API from one address")
 	f.DurationVar(&c.IdleTimeout, "idle-timeout", 10*time.Minute, "`time` after which a silent connection is closed")
 	f.DurationVar(&c.WriteTimeout, "write-timeout", 10*time.Second, "`time` after which a client that does not read its answers is dropped")
+	f.Float64Var(&c.LiveCPU, "live-cpu", 0.5, "`cores` that live seat maps may use: beyond it they change less often")
+	f.IntVar(&c.MaxSubscribers, "max-subscribers", 60_000, "most `streams` of live seat maps")
+	f.IntVar(&c.MaxSubscribersPerEvent, "max-subscribers-per-event", 50_000, "most `streams` of one event")
+	f.IntVar(&c.MaxSubscribersPerIP, "max-subscribers-per-ip", 2000, "most `streams` from one address")
+	f.Var(&origins, "origins", "`origins` whose pages may read maps and streams in a browser, between commas: https://tickets.example")
+	f.BoolVar(&c.Public, "public", false, "serve events, manifests, maps and streams to everybody, without an API key")
 	f.Int64Var(&c.SnapshotLogBytes, "snapshot-log-bytes", 64<<20, "`bytes` of log after which a shard takes a snapshot")
 	f.BoolVar(&verbose, "verbose", false, "log what is of interest to developers only")
 	if err := parse(f, args, aboutServe, stdout); err != nil {
@@ -104,7 +110,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if bootstrap && len(join.values) > 0 {
 		return usageError{"--bootstrap makes a cluster and --join enters one: give one of them"}
 	}
-	c.Join = join.values
+	c.Join, c.Origins = join.values, origins.values
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug

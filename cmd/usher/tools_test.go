@@ -40,6 +40,24 @@ func TestBenchOwnNode(t *testing.T) {
 	}
 }
 
+// TestBenchLive proves that bench live starts a node with HTTP and processes with
+// subscribers, and that everybody was told of everything.
+func TestBenchLive(t *testing.T) {
+	out, err := proc.Command(t, "bench", "live", "--subscribers", "40", "--processes", "2", "--changes", "100",
+		"--duration", "200ms", "--conns", "2", "--seats", "1000", "--json", "--data", t.TempDir()).Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var r struct {
+		Audit string
+		Lost  int
+		Parts []struct{ Name string }
+	}
+	if err := json.Unmarshal(out, &r); err != nil || r.Audit != "ok" || r.Lost != 0 || len(r.Parts) != 3 {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // TestToolsWrongUsage proves that mistakes cost nothing and are explained.
 func TestToolsWrongUsage(t *testing.T) {
 	for _, c := range []struct {
@@ -48,6 +66,8 @@ func TestToolsWrongUsage(t *testing.T) {
 	}{
 		{[]string{"bench"}, "usher bench -h"},
 		{[]string{"bench", "sleep"}, "there are"},
+		{[]string{"bench", "live", "--transport", "pigeon"}, "sse or ws"},
+		{[]string{"bench", "live", "--http", "127.0.0.1:1"}, "together"},
 		{[]string{"bench", "hold", "--seats", "7"}, "1,000 to 200,000"},
 		{[]string{"bench", "hold", "now"}, `"now"`},
 		{[]string{"demo", "--seats", "1"}, "1,000 to 200,000"},
