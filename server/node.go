@@ -43,6 +43,7 @@ type Node struct {
 	moves     moveCounters
 	backups   backupState
 	counters  counters
+	signing   atomic.Pointer[signer] // of tickets: what the last one to ask has made
 	stopping  atomic.Bool
 
 	httpState // the HTTP frontend and the admin listener
