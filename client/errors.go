@@ -45,6 +45,8 @@ type Error struct {
 	Applied Applied       // whether the request may have been done all the same
 	ID      wire.ID       // of the request; repeating with it is safe. Zero for reads.
 	Err     error         // what stopped the client, such as context.DeadlineExceeded; or nil
+
+	place *wire.QueuePlace // of wire.StatusNotCalled; NotCalledError shows it
 }
 
 // Error says it in a sentence.
@@ -140,6 +142,14 @@ var sentences = map[wire.Status]string{
 	wire.StatusExists:          "it exists already, with other content",
 	wire.StatusCancelled:       "the booking was cancelled",
 	wire.StatusNotBooked:       "the hold is not booked",
+	wire.StatusNoRoom:          "the event has no waiting room, or not the one that this ticket is for",
+	wire.StatusNotCalled:       "the number has not been called yet",
+	wire.StatusLapsed:          "the number was called and nobody came in time",
+	wire.StatusPassRequired:    "the event has a waiting room, so a hold needs a pass",
+	wire.StatusPassEnded:       "the pass is over, or is none of this event",
+	wire.StatusPassLimit:       "more seats than the pass is for",
+	wire.StatusRoomClosed:      "the waiting room takes nobody any more",
+	wire.StatusLeft:            "the number was given back",
 	wire.StatusMoved:           "the event is moving between nodes",
 	wire.StatusOverloaded:      "the server is overloaded",
 	wire.StatusUnavailable:     "no node could take the request",
@@ -188,6 +198,10 @@ func (e *Error) explain(body []byte) {
 			e.Lost, e.Offer = lost.Seats.IDs(), lost.Offer.IDs()
 		}
 	case hasClock(e.Status):
+	case e.Status == wire.StatusNotCalled:
+		if place := new(wire.QueuePlace); place.Decode(body) == nil {
+			e.place = place
+		}
 	case utf8.Valid(body) && bytes.IndexFunc(body, unicode.IsControl) < 0:
 		e.Text = string(body[:min(len(body), maxErrorText)])
 	}

@@ -17,6 +17,7 @@ type HoldRequest struct {
 
 	Buyer       string        // whose seats per event are counted; empty: nobody's
 	Channel     string        // secret of a sales channel, for seats that want one
+	Pass        wire.PassID   // of a visitor of the event's waiting room, while it has one
 	TTL         time.Duration // how long to hold; 0: as long as the event says
 	Alternative bool          // if seats are taken, name the best others in Error.Offer
 
@@ -38,6 +39,7 @@ type BestRequest struct {
 
 	Buyer   string        // as in HoldRequest
 	Channel string        // as in HoldRequest
+	Pass    wire.PassID   // as in HoldRequest
 	TTL     time.Duration // as in HoldRequest
 	ID      wire.ID       // as in HoldRequest
 }
@@ -49,6 +51,7 @@ type AreaRequest struct {
 
 	Buyer   string        // as in HoldRequest
 	Channel string        // as in HoldRequest
+	Pass    wire.PassID   // as in HoldRequest
 	TTL     time.Duration // as in HoldRequest
 	ID      wire.ID       // as in HoldRequest
 }
@@ -64,7 +67,7 @@ func (e *Event) Hold(ctx context.Context, r HoldRequest) (*Hold, error) {
 	if err != nil {
 		return nil, err
 	}
-	body := wire.Hold{Buyer: wire.Buyer(r.Buyer), Channel: wire.Channel(r.Channel), TTL: ttl, Seats: seats}
+	body := wire.Hold{Buyer: wire.Buyer(r.Buyer), Channel: wire.Channel(r.Channel), Pass: r.Pass, TTL: ttl, Seats: seats}
 	if r.Alternative {
 		body.Flags |= wire.HoldAlternative
 	}
@@ -83,7 +86,7 @@ func (e *Event) HoldBest(ctx context.Context, r BestRequest) (*Hold, error) {
 		return nil, err
 	}
 	body := wire.HoldBest{
-		Buyer: wire.Buyer(r.Buyer), Channel: wire.Channel(r.Channel), TTL: ttl,
+		Buyer: wire.Buyer(r.Buyer), Channel: wire.Channel(r.Channel), Pass: r.Pass, TTL: ttl,
 		Access: r.Access, Section: wire.Any,
 	}
 	if body.Count, err = e.count(op, r.Count); err != nil {
@@ -136,7 +139,7 @@ func (e *Event) HoldArea(ctx context.Context, r AreaRequest) (*Hold, error) {
 	if err != nil {
 		return nil, err
 	}
-	body := wire.HoldArea{Buyer: wire.Buyer(r.Buyer), Channel: wire.Channel(r.Channel), TTL: ttl}
+	body := wire.HoldArea{Buyer: wire.Buyer(r.Buyer), Channel: wire.Channel(r.Channel), Pass: r.Pass, TTL: ttl}
 	if body.Count, err = e.count(op, r.Count); err != nil {
 		return nil, err
 	}
