@@ -91,8 +91,9 @@ type Config struct {
 	// Origins are those whose pages may read maps and live updates in a browser,
 	// beside those of the node's own origin: https://tickets.example. Default: none.
 	Origins []string
-	// Public serves visitors' reads (event, manifest, map and live updates) without an
-	// API key even if there are keys.
+	// Public serves what is visitors' (reading event, manifest, map and live updates;
+	// joining the waiting room and coming in) without an API key even if there are
+	// keys. Holds are the frontend's.
 	Public bool
 
 	// SnapshotLogBytes of log ask for a snapshot of a group. Default: raftlog's.

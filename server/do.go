@@ -113,7 +113,7 @@ func (n *Node) decide(ctx context.Context, r wire.Record) outcome {
 				a.status, a.body = wire.StatusUnknown, nil
 			}
 		default:
-			a.body = n.finishLocation(kind, a.status, a.body)
+			a.body = n.complete(kind, a.status, a.body)
 			return a
 		}
 		if vain || time.Since(began) > leaderPatience || n.stopping.Load() || !sleep(ctx, pause) {
@@ -223,7 +223,7 @@ func (n *Node) queryHere(g *group, r wire.Record) outcome {
 	return outcome{status: status, body: body, now: g.eventNow(id)}
 }
 
-// markAge says in a map, or in counts, how old the replica's view is.
+// markAge says in a map, in counts, or in a waiting room how old the replica's view is.
 func markAge(k wire.Kind, s wire.Status, body []byte, age time.Duration) {
 	if (k == wire.KindMap || k == wire.KindEvent || k == wire.KindQueue) && s == wire.StatusOK && age > 0 {
 		binary.LittleEndian.PutUint32(body[wire.AgeAt:], uint32(max(1, age.Milliseconds())))

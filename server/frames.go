@@ -136,7 +136,7 @@ func (c *conn) batch(h wire.Header, body []byte) {
 // is one.
 func (c *conn) handle(request uint64, place int, rule *kindRule, r wire.Record) {
 	switch {
-	case rule.way == wayUnknown:
+	case rule.way == wayUnknown || rule.inner:
 		c.fail(request, place, r.Kind, wire.StatusUnknownKind, fmt.Sprintf("kind %d is no request of this version of the protocol", r.Kind))
 		return
 	case c.role < rule.role:
@@ -226,7 +226,12 @@ func (c *conn) onEvent(request uint64, place int, rule *kindRule, r wire.Record)
 		}
 		c.operation(l, request, place, rule, r)
 	case wayShard:
+		if r.Kind == wire.KindSetRoom {
+			seedRoom(r.Body)
+		}
 		c.operation(l, request, place, rule, r)
+	case wayVisit:
+		c.visit(l, request, place, rule, r)
 	case wayRead, wayQuery:
 		if err := checkQuery(r.Kind, r.Body); err != nil {
 			c.fail(request, place, r.Kind, wire.StatusBadFrame, err.Error())
@@ -302,7 +307,7 @@ func (c *conn) lookup(request uint64, place int, rule *kindRule, r wire.Record) 
 	}
 	if r.Kind == wire.KindLocate {
 		status, body := c.table.Answer(r, nil)
-		c.answer(request, place, r.Kind, status, c.n.finishLocation(r.Kind, status, body))
+		c.answer(request, place, r.Kind, status, c.n.complete(r.Kind, status, body))
 		return
 	}
 	at := c.reserve()

@@ -34,6 +34,13 @@ func TestHTTPDocs(t *testing.T) {
 			if key := a.str("key"); strings.HasPrefix(key, keyPrefix) {
 				vars["KEY"] = key
 			}
+			if pass := a.str("pass"); pass != "" {
+				vars["PASS"] = pass
+			}
+			if ticket := a.str("ticket"); ticket != "" {
+				vars["TICKET"] = ticket
+				until(t, "the number is called", func() bool { return s.get("/v1/events/gala/queue?consistent=1").num("serving") > 0 })
+			}
 		}
 	}
 	if ran < 15 {

@@ -56,6 +56,7 @@ type holdBody struct {
 	ID          string    `json:"id"`
 	Buyer       string    `json:"buyer"`
 	Channel     string    `json:"channel"`
+	Pass        string    `json:"pass"`
 	TTL         int64     `json:"ttl_ms"`
 	Seats       []string  `json:"seats"`
 	Alternative bool      `json:"alternative"`
@@ -137,12 +138,16 @@ func (q *request) holdRecord(b *holdBody, places *wire.Places, m wire.Mutation) 
 	case b.Alternative && b.Seats == nil:
 		return wire.Record{}, badRequest("alternative", "An \"alternative\" is offered for \"seats\" only.")
 	}
+	pass, p := q.passOf(b.Pass)
+	if p != nil {
+		return wire.Record{}, p
+	}
 	buyer, channel, ttl := wire.Buyer(b.Buyer), wire.Channel(b.Channel), uint32(b.TTL)
 	switch {
 	case b.Best != nil:
-		return holdBest(b.Best, places, wire.HoldBest{Mutation: m, Buyer: buyer, Channel: channel, TTL: ttl})
+		return holdBest(b.Best, places, wire.HoldBest{Mutation: m, Buyer: buyer, Channel: channel, Pass: pass, TTL: ttl})
 	case b.Area != "":
-		return holdArea(b, places, wire.HoldArea{Mutation: m, Buyer: buyer, Channel: channel, TTL: ttl})
+		return holdArea(b, places, wire.HoldArea{Mutation: m, Buyer: buyer, Channel: channel, Pass: pass, TTL: ttl})
 	}
 	if len(b.Seats) == 0 || len(b.Seats) > wire.MaxHoldSeats {
 		return wire.Record{}, badRequest("seats", fmt.Sprintf("The field \"seats\" must name 1 to %d seats.", wire.MaxHoldSeats))
@@ -151,7 +156,7 @@ func (q *request) holdRecord(b *holdBody, places *wire.Places, m wire.Mutation) 
 	if p != nil {
 		return wire.Record{}, p
 	}
-	h := wire.Hold{Mutation: m, Buyer: buyer, Channel: channel, TTL: ttl, Seats: wire.MakeSeatList(seats...)}
+	h := wire.Hold{Mutation: m, Buyer: buyer, Channel: channel, Pass: pass, TTL: ttl, Seats: wire.MakeSeatList(seats...)}
 	if b.Alternative {
 		h.Flags |= wire.HoldAlternative
 	}

@@ -393,10 +393,10 @@ func fieldsOf(t reflect.Type) []string {
 	return names
 }
 
-// sentence makes one of an error's text. A word with digits is a name.
+// sentence makes one of an error's text. A word with digits, or with _, is a name.
 func sentence(s string) string {
 	first, _, _ := strings.Cut(s, " ")
-	if s != "" && s[0] >= 'a' && s[0] <= 'z' && !strings.ContainsAny(first, "0123456789") {
+	if s != "" && s[0] >= 'a' && s[0] <= 'z' && !strings.ContainsAny(first, "0123456789_") {
 		s = string(s[0]-'a'+'A') + s[1:]
 	}
 	return strings.TrimSuffix(s, ".") + "."

@@ -14,6 +14,7 @@ func apiRoutes() []route {
 		event   = eventsPath + "/{event}"
 		hold    = event + "/holds/{id}"
 		booking = event + "/bookings/{id}"
+		queue   = event + "/queue"
 	)
 	return []route{
 		{http.MethodPost, eventsPath, "createEvent", wire.RoleOperate, keyed, (*request).createEvent},
@@ -35,6 +36,21 @@ func apiRoutes() []route {
 		{http.MethodGet, booking, "getBooking", wire.RoleRead, keyed, (*request).getBooking},
 		{http.MethodPost, booking + "/cancel", "cancel", wire.RoleSell, keyed, (*request).cancel},
 		{http.MethodPost, booking + "/exchange", "exchange", wire.RoleSell, keyed, (*request).exchange},
+
+		{http.MethodPut, queue, "setRoom", wire.RoleOperate, keyed, (*request).setRoom},
+		{http.MethodDelete, queue, "endRoom", wire.RoleOperate, keyed, (*request).endRoom},
+		{http.MethodPost, queue + "/pause", "pauseRoom", wire.RoleOperate, keyed, (*request).pauseRoom},
+		{http.MethodPost, queue + "/resume", "resumeRoom", wire.RoleOperate, keyed, (*request).resumeRoom},
+		{http.MethodPost, queue + "/drain", "drainRoom", wire.RoleOperate, keyed, (*request).drainRoom},
+		{http.MethodPost, queue + "/open", "openRoom", wire.RoleOperate, keyed, (*request).openRoom},
+		{http.MethodPost, queue + "/draw", "drawRoom", wire.RoleOperate, keyed, (*request).drawRoom},
+		{http.MethodGet, queue, "getQueue", wire.RoleRead, visitors, (*request).getQueue},
+		{http.MethodGet, queue + "/stream", "streamQueue", wire.RoleRead, visitors, (*request).streamQueue},
+		{http.MethodGet, queue + "/ws", "socketQueue", wire.RoleRead, visitors, (*request).socketQueue},
+		{http.MethodPost, queue, "joinQueue", wire.RoleSell, visitors, (*request).joinQueue},
+		{http.MethodPost, queue + "/place", "placeInQueue", wire.RoleRead, visitors, (*request).placeInQueue},
+		{http.MethodPost, queue + "/pass", "redeemTicket", wire.RoleSell, visitors, (*request).redeemTicket},
+		{http.MethodPost, queue + "/leave", "leaveQueue", wire.RoleSell, visitors, (*request).leaveQueue},
 
 		{http.MethodPost, event + "/block", "block", wire.RoleOperate, keyed, (*request).block},
 		{http.MethodPost, event + "/unblock", "unblock", wire.RoleOperate, keyed, (*request).unblock},

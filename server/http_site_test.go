@@ -321,3 +321,10 @@ func (s *site) timedID(event string, shift wire.Millis) string {
 	s.t.Helper()
 	return s.n.newID(wire.Millis(s.get(event).ok(http.StatusOK).num("now_ms")) + shift).String()
 }
+
+// newSiteClient is an HTTP client of a test that has nodes of its own.
+func newSiteClient(t *testing.T) *http.Client {
+	transport := &http.Transport{DisableCompression: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
+}

@@ -122,6 +122,7 @@ func (c nodeCollector) Describe(chan<- *prometheus.Desc) {}
 // Collect reads everything once.
 func (c nodeCollector) Collect(ch chan<- prometheus.Metric) {
 	c.binary(ch)
+	c.queues(ch)
 	for _, f := range []*frontend{c.n.http, c.n.admin} {
 		if f != nil {
 			f.collect(ch)
@@ -227,6 +228,8 @@ var kindNames = map[wire.Kind]string{
 	wire.KindExtend: "extend", wire.KindPay: "pay", wire.KindConfirm: "confirm", wire.KindRelease: "release",
 	wire.KindCancel: "cancel", wire.KindExchange: "exchange", wire.KindBlock: "block", wire.KindUnblock: "unblock",
 	wire.KindSetChannel: "set_channel", wire.KindSetRules: "set_rules", wire.KindCreate: "create", wire.KindDelete: "delete",
+	wire.KindQueue: "queue", wire.KindSetRoom: "set_room", wire.KindDirectRoom: "direct_room",
+	wire.KindJoin: "join", wire.KindAdmit: "admit", wire.KindQuit: "quit", wire.KindPlace: "place",
 	wire.KindAssign: "assign", wire.KindUnassign: "unassign", wire.KindAddKey: "add_key", wire.KindDropKey: "drop_key",
 }
 

@@ -39,10 +39,13 @@ type Node struct {
 	manifests *manifestCache
 	packers   *packers
 	wall      *wallClock
+	joins     *joins
+	frames    *queueFrames
 	keeper    *keeper
 	moves     moveCounters
 	backups   backupState
 	counters  counters
+	queue     queueCounters
 	signing   atomic.Pointer[signer] // of tickets: what the last one to ask has made
 	stopping  atomic.Bool
 
@@ -69,6 +72,7 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 		manifests: newManifestCache(maxManifestBytes),
 		packers:   newPackers(),
 	}
+	n.joins, n.frames = newJoins(n), newQueueFrames(n)
 	n.groups.Store(new(groupSet))
 	n.directory.Store(directory.New())
 	for _, addr := range []string{c.Listen, c.HTTP, c.Admin} {
@@ -191,6 +195,7 @@ func (n *Node) Close(ctx context.Context) error {
 	if n.listener != nil {
 		errs = append(errs, n.listener.drain(ctx))
 	}
+	n.joins.stop()
 	errs = append(errs, n.closeGroups(ctx))
 	if n.listener != nil {
 		n.listener.close()

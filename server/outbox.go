@@ -47,7 +47,7 @@ func (o *outbox) Outcome(tag uint64, aux uint32, s wire.Status, body []byte) {
 		o.gather(o.gathers[g-1], int(aux>>auxPlaceShift&auxPlaceMask), kind, s, body)
 		return
 	}
-	body = o.c.n.finishLocation(kind, s, body)
+	body = o.c.n.complete(kind, s, body)
 	o.buf = wire.Header{Body: len(body), Kind: kind, Flags: wire.FlagAnswer, Status: s, Request: tag}.Append(o.buf)
 	o.buf = append(o.buf, body...)
 }
@@ -91,7 +91,7 @@ type gather struct {
 func (g *gather) answer(n *Node, place int, k wire.Kind, s wire.Status, body []byte) (done bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	body = n.finishLocation(k, s, body)
+	body = n.complete(k, s, body)
 	begin := len(g.buf)
 	g.buf = wire.Record{Kind: k, Flags: wire.FlagAnswer, Status: s, Body: body}.Append(g.buf)
 	g.spans[place] = [2]uint32{uint32(begin), uint32(len(g.buf))}
@@ -108,13 +108,21 @@ func (g *gather) append(b []byte) []byte {
 	return b
 }
 
-// finishLocation puts into an encoded wire.Location what the directory does not
-// know: the event's time, and who leads its shard. Other bodies are left as they
-// are.
-func (n *Node) finishLocation(k wire.Kind, s wire.Status, body []byte) []byte {
-	if (k != wire.KindAssign && k != wire.KindLocate) || s != wire.StatusOK {
-		return body
+// complete puts into an answer what whoever gave it does not know: into a
+// wire.Location the event's time and who leads its shard, into a wire.Admitted the
+// pass's token. Other bodies are left as they are.
+func (n *Node) complete(k wire.Kind, s wire.Status, body []byte) []byte {
+	switch {
+	case s != wire.StatusOK:
+	case k == wire.KindAdmit:
+		return n.admission(body)
+	case k == wire.KindAssign || k == wire.KindLocate:
+		return n.finishLocation(body)
 	}
+	return body
+}
+
+func (n *Node) finishLocation(body []byte) []byte {
 	var l wire.Location
 	if l.Decode(body) != nil {
 		return body

@@ -98,6 +98,14 @@ var statusProblems = map[wire.Status]explanation{
 	wire.StatusExists:          {409, 0, "Exists already", "It exists already with other content. Choose another key, or delete the old one first."},
 	wire.StatusCancelled:       {410, 0, "The booking was cancelled", "The booking was cancelled and its seats are on sale again."},
 	wire.StatusNotBooked:       {409, 0, "Not booked", "No seats of this hold are booked, so there is nothing to show, cancel or exchange. Confirm it first."},
+	wire.StatusNoRoom:          {404, 0, "No waiting room", "The event has no waiting room, or not the one that the ticket or pass is for. If it has one, join it; otherwise hold seats without a pass."},
+	wire.StatusNotCalled:       {425, 2, "Not your turn yet", "The ticket's number has not been called yet. Keep the ticket, watch the room, and ask again when \"serving\" is above the number."},
+	wire.StatusLapsed:          {410, 0, "Your turn is over", "The ticket's number was called and nobody came within the room's \"grace_ms\", or the visit that it opened is over. Join again for a new number."},
+	wire.StatusPassRequired:    {403, 0, "A pass is needed", "The event has a waiting room, so a hold needs a pass. Join (POST …/queue), redeem the ticket when it is called (POST …/queue/pass), and send what you get in \"pass\"."},
+	wire.StatusPassEnded:       {410, 0, "The pass is over", "The pass's time is over, it was given back, all its seats are booked, or it is for another event. Seats that are held stay held; for more, join again."},
+	wire.StatusPassLimit:       {409, 0, "Too many seats for the pass", "With these seats the pass would have more than it is for. Ask for fewer, or release others first."},
+	wire.StatusRoomClosed:      {409, 0, "The waiting room is closed", "The room takes nobody any more: it is sold out, or is being emptied. GET …/queue says which in \"state\"."},
+	wire.StatusLeft:            {410, 0, "The number was given back", "The ticket's number was given back. Join again for a new one."},
 
 	wire.StatusMoved:        {503, 1, "The event is led elsewhere", "Another node decides for this event at the moment. Nothing changed. Send the request again."},
 	wire.StatusOverloaded:   {503, 1, "Overloaded", "The request was refused before any work was done. Nothing changed. Send it again after the time in Retry-After, and let attempts grow further apart."},
@@ -126,9 +134,11 @@ const (
 	codeSubscribers   = "too_many_subscribers"
 	codeYourOwn       = "too_many_streams"
 	codeInternal      = "internal"
+	codeBadTicket     = "bad_ticket"
 )
 
 var httpProblems = map[string]explanation{
+	codeBadTicket:     {422, 0, "Not a valid ticket", "The ticket or pass was not signed by this cluster, or not with a key that is still good. \"reason\" says what is wrong with it."},
 	codeNotFound:      {404, 0, "No such page", "There is nothing at this path. docs/http.md lists all calls."},
 	codeMethod:        {405, 0, "Wrong method", "This path does not take this method. The Allow header lists those it takes."},
 	codeNotAcceptable: {406, 0, "Not acceptable", "This call has no answer of a type that your Accept header allows."},

@@ -20,6 +20,7 @@ const (
 	wayShard         // the shard's log
 	wayRead          // placed after an entry of the shard's log
 	wayDirectory     // the directory's log
+	wayVisit         // of a visitor with a ticket: read here, then the shard's log
 )
 
 // A kindRule says how a kind travels and who may ask for it.
@@ -35,10 +36,12 @@ type kindRule struct {
 	// grows says that the kind takes disk space or memory for longer than a
 	// moment: it is refused when the disk is nearly full.
 	grows bool
+	// inner says that only nodes ask it, of each other: to a client it is unknown.
+	inner bool
 }
 
 // kindRules is indexed by kind. Kinds that only leaders propose are not in it,
-// so to a client they are unknown.
+// so to a client they are unknown, as are those that only nodes ask.
 var kindRules = [256]kindRule{
 	wire.KindPing:  {way: wayPing, role: wire.RoleRead},
 	wire.KindBatch: {way: wayBatch, role: wire.RoleRead},
@@ -71,6 +74,16 @@ var kindRules = [256]kindRule{
 	wire.KindDelete:     {way: wayShard, role: wire.RoleOperate, room: 1, record: true},
 	wire.KindSetRoom:    {way: wayShard, role: wire.RoleOperate, room: 1, record: true, grows: true},
 	wire.KindDirectRoom: {way: wayShard, role: wire.RoleOperate, room: 1, record: true},
+
+	wire.KindIssue:     {way: wayShard, inner: true},
+	wire.KindRedeem:    {way: wayShard, inner: true},
+	wire.KindLeave:     {way: wayShard, inner: true},
+	wire.KindFindPlace: {way: wayRead, inner: true},
+
+	wire.KindJoin:  {way: wayVisit, role: wire.RoleSell, room: 1, grows: true},
+	wire.KindAdmit: {way: wayVisit, role: wire.RoleSell, room: 1, grows: true},
+	wire.KindQuit:  {way: wayVisit, role: wire.RoleSell, room: 1},
+	wire.KindPlace: {way: wayVisit, role: wire.RoleRead, room: 1},
 
 	wire.KindAssign:   {way: wayDirectory, role: wire.RoleOperate, room: 1, record: true, grows: true},
 	wire.KindUnassign: {way: wayDirectory, role: wire.RoleOperate, room: 1, record: true},
@@ -114,6 +127,12 @@ func checkBody(k wire.Kind, body []byte) error {
 		return new(wire.Cancel).Decode(body)
 	case wire.KindExchange:
 		return new(wire.Exchange).Decode(body)
+	case wire.KindIssue:
+		return new(wire.Issue).Decode(body)
+	case wire.KindRedeem:
+		return new(wire.Redeem).Decode(body)
+	case wire.KindLeave:
+		return new(wire.Leave).Decode(body)
 	}
 	return checkOperatorBody(k, body)
 }
@@ -156,6 +175,8 @@ func checkQuery(k wire.Kind, body []byte) error {
 	switch k {
 	case wire.KindGetHold:
 		return new(wire.HoldRef).Decode(body)
+	case wire.KindFindPlace:
+		return new(wire.PlaceRef).Decode(body)
 	case wire.KindChanges:
 		return new(wire.ChangesQuery).Decode(body)
 	case wire.KindEvent, wire.KindManifest, wire.KindMap, wire.KindQueue:

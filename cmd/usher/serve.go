@@ -98,7 +98,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.IntVar(&c.MaxSubscribersPerEvent, "max-subscribers-per-event", 50_000, "most `streams` of one event")
 	f.IntVar(&c.MaxSubscribersPerIP, "max-subscribers-per-ip", 2000, "most `streams` from one address")
 	f.Var(&origins, "origins", "`origins` whose pages may read maps and streams in a browser, between commas: https://tickets.example")
-	f.BoolVar(&c.Public, "public", false, "serve events, manifests, maps and streams to everybody, without an API key")
+	f.BoolVar(&c.Public, "public", false, "serve events, manifests, maps, streams and the waiting room to everybody, without an API key")
 	f.Int64Var(&c.SnapshotLogBytes, "snapshot-log-bytes", 64<<20, "`bytes` of log after which a shard takes a snapshot")
 	f.BoolVar(&verbose, "verbose", false, "log what is of interest to developers only")
 	if err := parse(f, args, aboutServe, stdout); err != nil {
