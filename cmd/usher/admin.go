@@ -41,6 +41,8 @@ func adminActions() []adminAction {
 	}
 	asJSON := func(a *adminCall, f *flag.FlagSet) { f.BoolVar(&a.asJSON, "json", false, "print JSON") }
 	certs := func(a *adminCall, f *flag.FlagSet) { a.forCerts.register(f) }
+	room := func(a *adminCall, f *flag.FlagSet) { a.forRoom.register(f) }
+	draw := func(a *adminCall, f *flag.FlagSet) { a.forDraw.register(f) }
 	return []adminAction{
 		{name: "cluster", summary: "show the nodes, the groups with their members, and events that move; with --wait, when all is up and settled", run: (*adminCall).cluster},
 		{name: "add-shards", args: []string{"[N]"}, summary: "make N more shards (1 if not given)", run: (*adminCall).addShards},
@@ -59,6 +61,8 @@ func adminActions() []adminAction {
 		{name: "event", args: []string{"KEY"}, summary: "show an event: rules, and counts by section and category", run: (*adminCall).event},
 		{name: "create-event", args: []string{"FILE"}, summary: "create an event from a manifest in JSON (- for standard input)", run: (*adminCall).createEvent},
 		{name: "delete-event", args: []string{"KEY"}, summary: "delete an event with all its holds and bookings", run: (*adminCall).deleteEvent},
+		{name: "room", args: []string{"KEY", "[show|set|pause|resume|drain|open|draw|off]"}, flags: "[--limit N] [--rate N] …", register: room, summary: "show an event's waiting room, make or change it, or direct it", run: (*adminCall).room},
+		{name: "draw", args: []string{"verify"}, flags: "[--event KEY] (--ticket T | --entry N) …", register: draw, summary: "compute a ticket's queue number from the values that the draw has published", run: (*adminCall).draw},
 		{name: "backup", args: []string{"FILE"}, flags: "[--event KEY]…", register: only, summary: "back up all events, or some, to a file (- for standard output)", run: (*adminCall).backup},
 		{name: "restore", args: []string{"FILE"}, flags: "[--event KEY]…", register: only, summary: "bring back the events of a backup, or some", run: (*adminCall).restore},
 		{name: "backup-list", args: []string{"FILE"}, register: asJSON, alone: true, summary: "verify a backup and list its events, without a node", run: (*adminCall).backupList},
@@ -120,6 +124,8 @@ type adminCall struct {
 	only    eventFlags // backup, restore
 
 	forCerts certsFlags
+	forRoom  roomFlags
+	forDraw  drawFlags
 
 	args   []string
 	stdout io.Writer
