@@ -2,7 +2,10 @@
 
 package soak
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // Each of these runs alone with
 //
@@ -33,3 +36,12 @@ func TestSoakClusterCut(t *testing.T) { testClusterCuts(t, scaled(t, 10)) }
 func TestSoakClusterFollowerCut(t *testing.T) { testFollowerCut(t) }
 
 func TestSoakClusterSecurity(t *testing.T) { testClusterSecurity(t) }
+
+// A hundred thousand visitors, three in ten of whom never come: at 200 a second and
+// with 500 inside it takes nine minutes at least.
+func TestSoakRoom(t *testing.T) {
+	testRoom(t, roomPlan{
+		visitors: scaled(t, 100_000), noShows: 0.3, limit: 500, rate: 200, grace: 4 * time.Second, passTTL: 10 * time.Second,
+		stay: 500 * time.Millisecond, kills: scaled(t, 30), every: 15 * time.Second,
+	})
+}
