@@ -193,7 +193,8 @@ func notCalled(err error) error {
 }
 
 // Leave gives a ticket or a pass back, by its token. The seats that were held with a
-// pass stay held.
+// pass stay held. Place knows at once that a number was given back, Admit when it
+// would have been called.
 func (e *Event) Leave(ctx context.Context, token string) error {
 	body := wire.Quit{Token: []byte(token)}
 	return e.client.ask(ctx, e.change("leave queue", wire.KindQuit, wire.ID{}, func(b []byte, m wire.Mutation) []byte {

@@ -114,8 +114,8 @@ func (n *Node) visitPlace(r wire.Record) (wire.Record, *visitFault) {
 // node knows, without the log: people who ask every second whether it is their turn
 // are to cost a look at memory. As with a hold's early look it is a filter. Unlike
 // there nothing waits for an entry: a node that is behind says "not yet" a moment
-// too long, which takes nothing from anybody. margin is by how many numbers it may
-// be behind.
+// too long, which takes nothing from anybody, and so does one that is asked for a
+// number that was given back. margin is by how many numbers it may be behind.
 func notCalled(s *shard.Shard, now wire.Millis, redeem wire.Record, margin func(*wire.RoomConfig) uint64) (body []byte, early bool) {
 	var op wire.Redeem
 	if op.Decode(redeem.Body) != nil {
