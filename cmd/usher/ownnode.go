@@ -14,7 +14,7 @@ import (
 // An ownNode is a node that a tool runs for itself, as a process of its own, so
 // that what is measured is a real server and not a goroutine next door.
 type ownNode struct {
-	addr, metrics string
+	addr, http, metrics string
 
 	dir string
 	cmd *exec.Cmd
@@ -37,7 +37,7 @@ func startNode(ctx context.Context, parent string) (*ownNode, error) {
 	}
 	n := &ownNode{dir: dir}
 	n.cmd = exec.CommandContext(ctx, self, "serve", "--data", filepath.Join(dir, "data"),
-		"--listen", "127.0.0.1:0", "--http", "off", "--admin", "127.0.0.1:0", "--peer", "127.0.0.1:0")
+		"--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--peer", "127.0.0.1:0")
 	n.cmd.Env = withoutUsher(os.Environ())
 	n.cmd.Stderr = os.Stderr
 	n.cmd.Cancel = func() error { return n.cmd.Process.Signal(syscall.SIGTERM) }
@@ -56,12 +56,12 @@ func startNode(ctx context.Context, parent string) (*ownNode, error) {
 		n.stop()
 		return nil, fmt.Errorf("the node did not start: %w", err)
 	}
-	addr, admin, err := readBanner(line)
+	addr, http, admin, err := readBanner(line)
 	if err != nil {
 		n.stop()
 		return nil, err
 	}
-	n.addr, n.metrics = addr, "http://"+admin+"/metrics"
+	n.addr, n.http, n.metrics = addr, "http://"+http, "http://"+admin+"/metrics"
 	return n, nil
 }
 
