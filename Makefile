@@ -43,7 +43,7 @@ fuzz:
 
 # The micro workloads against a node of its own on this machine.
 bench: build
-	@set -e; for w in hold stampede cycle best map; do $(BIN) bench $$w; done
+	@set -e; for w in hold stampede cycle best map maphttp; do $(BIN) bench $$w; done
 
 clean:
 	rm -rf bin usher-data soak-data

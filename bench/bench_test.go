@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ import (
 func startNode(t *testing.T) *server.Node {
 	t.Helper()
 	n, err := server.Start(t.Context(), server.Config{
-		Data: t.TempDir(), Listen: "127.0.0.1:0", HTTP: server.Off, Admin: "127.0.0.1:0", Peer: "127.0.0.1:0",
+		Data: t.TempDir(), Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0", Peer: "127.0.0.1:0",
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -40,7 +41,7 @@ func TestWorkloads(t *testing.T) {
 		name, _, _ := strings.Cut(line, " ")
 		t.Run(name, func(t *testing.T) {
 			r, err := bench.Run(t.Context(), bench.Options{
-				Workload: name, Addr: n.Addr(), Metrics: "http://" + n.AdminAddr() + "/metrics",
+				Workload: name, Addr: n.Addr(), HTTP: "http://" + n.HTTPAddr(), Metrics: "http://" + n.AdminAddr() + "/metrics",
 				Conns: 3, Depth: 16, Seats: 2_000, Duration: 200 * time.Millisecond,
 			})
 			if err != nil {
@@ -63,6 +64,50 @@ func TestWorkloads(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Maps by HTTP are measured beside Redis, which answers the same bytes; without Redis
+// the result says that the comparison is missing, and stands.
+func TestMapHTTPBeside(t *testing.T) {
+	n := startNode(t)
+	run := func() *bench.Result {
+		r, err := bench.Run(t.Context(), bench.Options{
+			Workload: "maphttp", Addr: n.Addr(), HTTP: "http://" + n.HTTPAddr(), Conns: 2, Depth: 4, Seats: 2_000, Duration: 200 * time.Millisecond,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	t.Run("with Redis", func(t *testing.T) {
+		if _, err := exec.LookPath("redis-server"); err != nil {
+			t.Skip("redis-server is not installed")
+		}
+		r := run()
+		if len(r.Beside) != 1 || len(r.Notes) != 0 || r.Beside[0].Operations == 0 || r.Beside[0].Ratio <= 0 {
+			t.Fatalf("beside %+v, notes %q", r.Beside, r.Notes)
+		}
+	})
+	t.Run("without Redis", func(t *testing.T) {
+		t.Setenv("PATH", t.TempDir())
+		r := run()
+		if len(r.Beside) != 0 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "redis-server is not installed") || r.Operations == 0 {
+			t.Fatalf("beside %+v, notes %q", r.Beside, r.Notes)
+		}
+		var text bytes.Buffer
+		if err := r.WriteTable(&text); err != nil || !strings.Contains(text.String(), r.Notes[0]) {
+			t.Errorf("the table does not tell:\n%s", &text)
+		}
+	})
+	for _, o := range []bench.Options{
+		{Workload: "maphttp", Addr: n.Addr()},
+		{Workload: "maphttp", Addr: n.Addr(), HTTP: "https://localhost"},
+		{Workload: "maphttp", Addr: n.Addr(), HTTP: "http://" + n.HTTPAddr(), Depth: 1000},
+	} {
+		if _, err := bench.Run(t.Context(), o); err == nil {
+			t.Errorf("%+v was accepted", o)
+		}
 	}
 }
 

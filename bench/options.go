@@ -14,6 +14,7 @@ import (
 type Options struct {
 	Workload string         // one of Workloads
 	Addr     string         // a node's binary listener
+	HTTP     string         // URL of its HTTP frontend; for maphttp only
 	Metrics  string         // URL of the node's Prometheus metrics; empty: no server figures
 	Client   client.Options // key, TLS
 	Conns    int            // connections; default 16
@@ -47,6 +48,7 @@ var workloads = []workload{
 	{"stampede", "hold 2 random seats of an event that is 99.9 % taken", 512, newStampedeShow},
 	{"best", "hold the best 4 together in a map 60 % full at random, give them back later", 64, newBestShow},
 	{"map", "read the whole seat map of an event", 8, newMapShow},
+	{"maphttp", "read the whole seat map by HTTP, packed and uncached, beside Redis", 8, newMapHTTPShow},
 }
 
 // Workloads lists the names of all workloads, each with a line about it.

@@ -37,6 +37,19 @@ type Result struct {
 	StartedAt     time.Time        `json:"started_at"`
 	SeatsPerEvent int              `json:"seats_per_event"`
 	RequestedSpan string           `json:"duration"`
+	Beside        []Beside         `json:"beside,omitempty"` // measured in the same run
+	Notes         []string         `json:"notes,omitempty"`  // what could not be measured, and why
+}
+
+// Beside is another server that was asked the same by the same client, by turns
+// with the node.
+type Beside struct {
+	Name         string  `json:"name"`
+	Operations   int64   `json:"operations"`
+	OpsPerSecond float64 `json:"ops_per_s"`
+	P50Micros    int64   `json:"p50_us"`
+	P99Micros    int64   `json:"p99_us"`
+	Ratio        float64 `json:"ratio"` // operations/s of the node for one of this server
 }
 
 func newResult(o Options) *Result {
@@ -99,6 +112,13 @@ func (r *Result) WriteTable(w io.Writer) error {
 	fmt.Fprintf(tw, "errors\t%d\n", r.Errors)
 	if s := r.Server; s != nil {
 		fmt.Fprintf(tw, "server\t%.0f MiB resident, %.1f cores, %d snapshots during the run\n", s.ResidentMiB, s.CPUSeconds/r.Seconds, s.Snapshots)
+	}
+	for _, b := range r.Beside {
+		fmt.Fprintf(tw, "beside\t%s: %s/s  p50 %s  p99 %s; the node does %.2f of one\n",
+			b.Name, thousands(int64(b.OpsPerSecond)), micros(b.P50Micros), micros(b.P99Micros), b.Ratio)
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(tw, "note\t%s\n", note)
 	}
 	fmt.Fprintf(tw, "audit\t%s\n", r.Audit)
 	return tw.Flush()

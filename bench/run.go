@@ -23,6 +23,12 @@ type show interface {
 	audit(ctx context.Context) error
 }
 
+// A measurer is a show that does not speak the binary protocol: it puts the load
+// on by itself, and its scripts are not played.
+type measurer interface {
+	measure(ctx context.Context, o Options, r *Result, bar *progress) error
+}
+
 // Run sets the workload up, puts load on for o.Duration, and audits. An error
 // means that no measurement was made; a measurement whose audit failed is a
 // Result that says so.
@@ -53,7 +59,12 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.measure(ctx, o, sh, bar); err != nil {
+	if m, ok := sh.(measurer); ok {
+		err = m.measure(ctx, o, r, bar)
+	} else {
+		err = r.measure(ctx, o, sh, bar)
+	}
+	if err != nil {
 		return nil, err
 	}
 	after, err := scrape(ctx, o.Metrics)

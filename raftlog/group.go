@@ -29,6 +29,7 @@ type Group struct {
 	fsm         fsm
 	proposer    proposer
 	snapshotter snapshotter
+	lag         lag
 
 	overloaded atomic.Uint64 // batches refused for want of room
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/usher-seats/usher/wire"
@@ -111,22 +110,6 @@ func (g *Group) Transfer(ctx context.Context, to Member) error {
 	id, addr := ServerID(to.Node, to.Replica), raft.ServerAddress(to.Node)
 	return await(ctx, func() error { return g.raft.LeadershipTransferToServer(id, addr).Error() })
 }
-
-// Age is how long ago this replica last heard of its leader: zero on the leader
-// itself, and a long time if it never did.
-func (g *Group) Age() time.Duration {
-	if g.Leading() {
-		return 0
-	}
-	at := g.raft.LastContact()
-	if at.IsZero() {
-		return forever
-	}
-	return time.Since(at)
-}
-
-// forever is the age of what has never been.
-const forever = 365 * 24 * time.Hour
 
 // Between runs f while no entry is being applied: f sees the state machine as it
 // was led to by the entry at index, whose stamp is given. f must be short.

@@ -129,6 +129,7 @@ func startGroup(c GroupConfig, env groupEnv, s storage) (*Group, error) {
 			return nil, fmt.Errorf("begin group %d: %w", c.ID, err)
 		}
 	}
+	g.lag.logs = cache
 	g.raft, err = raft.NewRaft(conf, &g.fsm, cache, s.stable, s.snaps, c.Transport)
 	if err != nil {
 		return nil, fmt.Errorf("start group %d: %w", c.ID, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -226,7 +227,7 @@ func (n *Node) queryHere(g *group, r wire.Record) outcome {
 // markAge says in a map, in counts, or in a waiting room how old the replica's view is.
 func markAge(k wire.Kind, s wire.Status, body []byte, age time.Duration) {
 	if (k == wire.KindMap || k == wire.KindEvent || k == wire.KindQueue) && s == wire.StatusOK && age > 0 {
-		binary.LittleEndian.PutUint32(body[wire.AgeAt:], uint32(max(1, age.Milliseconds())))
+		binary.LittleEndian.PutUint32(body[wire.AgeAt:], uint32(min(max(1, age.Milliseconds()), math.MaxUint32)))
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 // 4 MiB.
 const (
 	maxHTTPHeader    = 16 << 10         // bytes of a request's line and headers
+	httpWriteBuffer  = 32 << 10         // bytes per connection: a packed map of 50,000 seats, or two, is one write
 	maxHTTPBody      = 1 << 20          // bytes of a body
 	maxManifestBody  = 32 << 20         // bytes of a body that creates an event
 	httpReadTimeout  = 10 * time.Second // for a whole request, from its first byte
@@ -61,9 +62,8 @@ type frontend struct {
 	gate    *gate
 	server  *fasthttp.Server
 	stats   map[string]*routeStats // by route name; immutable map
-	cache   *bodyCache
-	metrics *prometheus.Registry // nil but for the admin listener
-	served  chan struct{}        // closed when Serve has returned
+	metrics *prometheus.Registry   // nil but for the admin listener
+	served  chan struct{}          // closed when Serve has returned
 	began   time.Time
 
 	// trusted says that the listener is bound to loopback. Without keys it then
@@ -125,7 +125,6 @@ func newFrontend(n *Node, name string, routes []route) *frontend {
 		name:   name,
 		log:    n.log.With("listener", name),
 		stats:  make(map[string]*routeStats, len(routes)),
-		cache:  newBodyCache(maxCachedBodies),
 		served: make(chan struct{}),
 		began:  time.Now(),
 	}
@@ -135,6 +134,7 @@ func newFrontend(n *Node, name string, routes []route) *frontend {
 		HeaderReceived:               f.bodyLimit,
 		Name:                         "usher",
 		ReadBufferSize:               maxHTTPHeader,
+		WriteBufferSize:              httpWriteBuffer,
 		ReadTimeout:                  httpReadTimeout,
 		WriteTimeout:                 httpWriteTimeout,
 		IdleTimeout:                  httpIdleTimeout,

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
@@ -114,7 +112,8 @@ func TestHTTPSeatMap(t *testing.T) {
 	}
 	again(`"17"`).ok(200)
 	s.post(e+"/holds", obj{"seats": []string{"A-1-1"}}).ok(201)
-	if b := again(a.header.Get("Etag")).ok(200); b.header.Get(headerVersion) == version || !strings.Contains(string(b.raw), `"hhb.......`) {
+	b := s.do(call{method: "GET", url: s.api + e + "/seats?consistent=1", header: map[string]string{"If-None-Match": a.header.Get("Etag")}}).ok(200)
+	if b.header.Get(headerVersion) == version || !strings.Contains(string(b.raw), `"hhb.......`) {
 		t.Errorf("after a hold the map is still %s", b.raw)
 	}
 	s.do(call{method: "GET", url: s.api + e + "/seats", header: map[string]string{"Accept": "image/png"}}).problem("not_acceptable").says(packedMedia)
@@ -201,56 +200,6 @@ func TestHTTPNegotiation(t *testing.T) {
 			t.Errorf("Accept %q and Accept-Encoding %q give %s in %q, want %s in %q", test.accept, test.codings,
 				a.header.Get("Content-Type"), a.header.Get("Content-Encoding"), test.media, test.coding)
 		}
-	}
-}
-
-// TestHTTPBodyCache proves that a body is made once per version for all who want
-// it, that failures are not kept, and that the cache stays within its bytes.
-func TestHTTPBodyCache(t *testing.T) {
-	c := newBodyCache(1000)
-	k := cacheKey{wire.KindMap, 1, jsonMedia, identity}
-	var made atomic.Int32
-	fill := func(size int) func() ([]byte, *problem) {
-		return func() ([]byte, *problem) {
-			made.Add(1)
-			return make([]byte, size), nil
-		}
-	}
-	var wg sync.WaitGroup
-	for range 50 {
-		wg.Go(func() {
-			if b, p := c.get(k, 1, fill(10)); p != nil || len(b) != 10 {
-				t.Errorf("got %d bytes, %v", len(b), p)
-			}
-		})
-	}
-	wg.Wait()
-	if made.Load() != 1 {
-		t.Errorf("the body was made %d times for 50 readers", made.Load())
-	}
-	if b, _ := c.get(k, 2, fill(20)); len(b) != 20 || c.bytes != 20 {
-		t.Errorf("a newer version gives %d bytes and leaves %d counted", len(b), c.bytes)
-	}
-	if _, p := c.get(k, 3, func() ([]byte, *problem) { return nil, httpProblem(codeInternal) }); p == nil {
-		t.Error("a failure became a body")
-	}
-	if b, p := c.get(k, 3, fill(30)); p != nil || len(b) != 30 || c.bytes != 30 {
-		t.Errorf("after a failure: %d bytes, %v, %d counted", len(b), p, c.bytes)
-	}
-	for event := range wire.EventID(100) {
-		if b, p := c.get(cacheKey{wire.KindMap, event, jsonMedia, identity}, 1, fill(90)); p != nil || len(b) != 90 {
-			t.Fatalf("got %d bytes, %v", len(b), p)
-		}
-		total := 0
-		for _, e := range c.entries {
-			total += e.size
-		}
-		if c.bytes != total || total > c.most {
-			t.Fatalf("%d bytes are kept and %d counted, the most is %d", total, c.bytes, c.most)
-		}
-	}
-	if b, _ := c.get(k, 9, fill(5000)); len(b) != 5000 || c.bytes > c.most {
-		t.Errorf("a body larger than the cache: %d bytes, %d counted", len(b), c.bytes)
 	}
 }
 

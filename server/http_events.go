@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,9 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/valyala/fasthttp"
+
+	"github.com/usher-seats/usher/server/directory"
 	"github.com/usher-seats/usher/wire"
 )
 
@@ -21,6 +25,7 @@ type created struct {
 	Name     string       `json:"name"`
 	Event    wire.EventID `json:"event"`
 	Shard    uint32       `json:"shard"`
+	Manifest string       `json:"manifest"` // its URL
 	Seats    int          `json:"seats"`
 	Words    int          `json:"words"`
 	Sections int          `json:"sections"`
@@ -42,7 +47,7 @@ func (q *request) createEvent() *problem {
 	}
 	q.ctx.Response.Header.Set("Location", eventPath(m.Key))
 	return q.reply(http.StatusCreated, created{
-		Key: m.Key, Name: m.Name, Event: loc.Event, Shard: loc.Shard,
+		Key: m.Key, Name: m.Name, Event: loc.Event, Shard: loc.Shard, Manifest: manifestPath(m.Key, sha256.Sum256(m.Encode())),
 		Seats: m.Seats(), Words: m.Words(), Sections: len(m.Sections), Areas: len(m.Areas),
 	})
 }
@@ -117,6 +122,7 @@ type eventState struct {
 	Key        string        `json:"key"`
 	Name       string        `json:"name"`
 	Event      wire.EventID  `json:"event"`
+	Manifest   string        `json:"manifest"` // its URL
 	Version    decimal       `json:"version"`
 	Now        wire.Millis   `json:"now_ms"`
 	Sale       string        `json:"sale"`
@@ -142,11 +148,15 @@ func (q *request) getEvent() *problem {
 	if p != nil {
 		return p
 	}
+	entry, p := q.entry()
+	if p != nil {
+		return p
+	}
 	if len(info.Sections) != len(m.Sections)+len(m.Areas) || len(info.Categories) != len(m.Categories) {
 		return q.broken(wire.KindEvent, fmt.Errorf("counts of %d sections and %d categories do not fit the manifest", len(info.Sections), len(info.Categories)))
 	}
 	out := eventState{
-		Key: m.Key, Name: m.Name, Event: q.event,
+		Key: m.Key, Name: m.Name, Event: q.event, Manifest: manifestPath(m.Key, entry.Digest),
 		Version: decimal(info.Version), Now: info.Now, Sale: info.Sale.String(), Rules: info.Rules,
 		Seats: m.Seats(), Counts: countsOf(info.Total),
 		Sections:   make([]namedCounts, len(m.Sections)),
@@ -231,6 +241,24 @@ func (q *request) deleteEvent() *problem {
 	return nil
 }
 
+const (
+	// manifestLife is the rest of the Cache-Control of a manifest that was asked for by
+	// its digest: there is never another at that URL.
+	manifestLife = ", max-age=31536000, immutable"
+	// keyedManifestLife is the same for the URL without it, where the manifest of
+	// another event may stand after this one was deleted.
+	keyedManifestLife = ", max-age=10"
+)
+
+// manifestName is what a manifest is called in its URL and its tags: half of its
+// digest is as good as all of it.
+func manifestName(digest [32]byte) string { return hex.EncodeToString(digest[:16]) }
+
+// manifestPath is the URL of a manifest that never changes.
+func manifestPath(key string, digest [32]byte) string {
+	return eventPath(key) + "/manifest?v=" + manifestName(digest)
+}
+
 // getManifest serves GET /v1/events/{event}/manifest: JSON as POST /v1/events
 // takes it, or the bytes that the digest is made of.
 func (q *request) getManifest() *problem {
@@ -241,25 +269,62 @@ func (q *request) getManifest() *problem {
 	if p != nil {
 		return p
 	}
-	m, _, p := q.manifest()
+	entry, p := q.entry()
 	if p != nil {
 		return p
 	}
-	entry := q.n.table().Event(q.event)
-	if entry == nil {
-		return statusProblem(wire.StatusUnknownEvent) // deleted a moment ago
+	name := manifestName(entry.Digest)
+	life := keyedManifestLife
+	if args := q.ctx.QueryArgs(); args.Has("v") {
+		if string(args.Peek("v")) != name {
+			p := httpProblem(codeNotFound)
+			p.detail = "The event has another manifest: it was deleted and made anew. GET the event for the manifest's URL."
+			return p
+		}
+		life = manifestLife
 	}
 	coding := q.encoding()
-	// Strong: each form has a tag of its own.
-	if q.notModified(strconv.Quote(hex.EncodeToString(entry.Digest[:16]) + "-" + formNames[media] + "-" + coding)) {
+	h := &q.ctx.Response.Header
+	etag := strconv.Quote(name + "-" + formNames[media] + "-" + coding) // strong: each form has its own
+	h.Set(fasthttp.HeaderETag, etag)
+	h.Add(fasthttp.HeaderVary, formsVary)
+	h.Set(fasthttp.HeaderCacheControl, q.scope()+life)
+	if q.has(etag) {
+		q.notModified()
 		return nil
 	}
-	return q.cached(cacheKey{wire.KindManifest, q.event, media, coding}, 0, func() ([]byte, *problem) {
-		if media == packedMedia {
-			return m.Encode(), nil
-		}
-		return marshal(q, m)
+	k := bodyKey{wire.KindManifest, q.event, media, coding}
+	b, p := q.n.bodies.get(q.budget, k, func(*body) bool { return true }, func() (*body, *problem) {
+		return q.encodeManifest(media, coding)
 	})
+	if p != nil {
+		return p
+	}
+	q.answerBody(media, coding, b)
+	return nil
+}
+
+func (q *request) encodeManifest(media, coding string) (*body, *problem) {
+	m, _, p := q.manifest()
+	if p != nil {
+		return nil, p
+	}
+	bytes := []byte(nil)
+	if media == packedMedia {
+		bytes = m.Encode()
+	} else if bytes, p = marshal(q, m); p != nil {
+		return nil, p
+	}
+	return &body{bytes: q.n.pack(coding, bytes)}, nil
+}
+
+// entry is the directory's entry of the event of the path.
+func (q *request) entry() (*directory.Event, *problem) {
+	e := q.n.table().Event(q.event)
+	if e == nil {
+		return nil, statusProblem(wire.StatusUnknownEvent) // deleted a moment ago
+	}
+	return e, nil
 }
 
 // formNames are the media types' parts of a strong tag.

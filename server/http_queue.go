@@ -120,9 +120,11 @@ func (q *request) getQueue() *problem {
 	if status != wire.StatusOK {
 		return unread(status, body, nil)
 	}
-	same := q.notModified(frame.etag)
-	q.ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "public, max-age=1")
-	if same {
+	h := &q.ctx.Response.Header
+	h.Set(fasthttp.HeaderETag, frame.etag)
+	h.Set(fasthttp.HeaderCacheControl, q.scope()+", max-age=1")
+	if q.has(frame.etag) {
+		q.notModified()
 		return nil
 	}
 	q.ctx.SetContentType(jsonMedia)

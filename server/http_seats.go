@@ -1,8 +1,10 @@
 package server
 
 import (
-	"net/http"
 	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
 
 	"github.com/usher-seats/usher/wire"
 )
@@ -38,8 +40,9 @@ type mapArea struct {
 	countsJSON
 }
 
-// seats serves GET …/seats. The answer's age and version are in headers, so
-// that the body is the same for as long as the version is.
+// seats serves GET …/seats: the map in the form that the client wants, which is
+// made once for all who want it. Its age and version are in headers, so that the
+// body is the same for as long as the version is.
 func (q *request) seats() *problem {
 	if p := q.locate(); p != nil {
 		return p
@@ -48,29 +51,60 @@ func (q *request) seats() *problem {
 	if p != nil {
 		return p
 	}
-	var sm wire.SeatMap
-	if p := q.read(wire.KindMap, &sm); p != nil {
+	consistent, p := q.flag("consistent")
+	if p != nil {
 		return p
 	}
-	h := &q.ctx.Response.Header
-	h.Set(headerVersion, strconv.FormatUint(uint64(sm.Version), 10))
-	h.Set(headerAge, strconv.FormatUint(uint64(sm.Age), 10))
-	// Weak: the same version comes in several forms.
-	etag := "W/\"" + strconv.FormatUint(uint64(sm.Version), 10) + "\""
-	if q.notModified(etag) {
+	planes, p := q.n.maps.planes(q.budget, q.event, consistent)
+	if p != nil {
+		return p
+	}
+	mark := planes.of
+	if q.has(mark.tag) {
+		q.describeMap(mark, consistent)
+		q.notModified()
 		return nil
 	}
-	key := cacheKey{wire.KindMap, q.event, media, q.encoding()}
-	return q.cached(key, sm.Version, func() ([]byte, *problem) {
+	coding := q.encoding()
+	b, p := q.n.maps.form(q.budget, q.event, planes, media, coding, func() ([]byte, *problem) {
 		if media == packedMedia {
-			return sm.Planes, nil
+			return planes.bytes, nil
 		}
 		m, _, p := q.manifest()
 		if p != nil {
 			return nil, p
 		}
-		return marshal(q, mapJSON(q.key, m, &sm))
+		return marshal(q, mapJSON(q.key, m, &wire.SeatMap{Version: mark.version, Planes: planes.bytes}))
 	})
+	if p != nil {
+		return p
+	}
+	if b.of.version != mark.version {
+		mark = b.of // somebody else was a little later
+	}
+	q.describeMap(mark, consistent)
+	q.answerBody(media, coding, b)
+	return nil
+}
+
+// describeMap says in headers which map it is, how old, and how long a cache may
+// show it: no older than its age, max-age and stale-while-revalidate together. Age
+// is not sent: caches would take it off max-age, and of a second nothing is left.
+func (q *request) describeMap(m *mapMark, consistent bool) {
+	age := (q.n.maps.age(m) + time.Millisecond - 1).Truncate(time.Millisecond)
+	h := &q.ctx.Response.Header
+	h.Set(headerVersion, m.name)
+	h.Set(headerAge, strconv.FormatInt(age.Milliseconds(), 10))
+	h.Set(fasthttp.HeaderETag, m.tag)
+	h.Add(fasthttp.HeaderVary, formsVary)
+	switch {
+	case consistent:
+		h.Set(fasthttp.HeaderCacheControl, "no-cache") // whoever asks for the latest wants no other
+	case age > mapFresh:
+		h.Set(fasthttp.HeaderCacheControl, q.scope()+", no-cache")
+	default:
+		h.Set(fasthttp.HeaderCacheControl, q.scope()+mapLife)
+	}
 }
 
 // mapJSON puts the states of a map under the names of its manifest.
@@ -134,18 +168,4 @@ func (q *request) manifest() (*wire.Manifest, *wire.Places, *problem) {
 		return nil, nil, unread(status, nil, nil)
 	}
 	return m, places, nil
-}
-
-// notModified answers 304 if the client has what the tag names.
-func (q *request) notModified(etag string) bool {
-	h := &q.ctx.Response.Header
-	h.Set("Etag", etag)
-	h.Set("Cache-Control", "no-cache") // keep it, but ask each time
-	h.Add("Vary", "Accept, Accept-Encoding")
-	if !etagMatches(string(q.ctx.Request.Header.Peek("If-None-Match")), etag) {
-		return false
-	}
-	q.ctx.SetStatusCode(http.StatusNotModified)
-	q.ctx.Response.SkipBody = true
-	return true
 }

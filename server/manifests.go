@@ -1,7 +1,6 @@
 package server
 
 import (
-	"container/list"
 	"sync"
 
 	"github.com/usher-seats/usher/wire"
@@ -31,53 +30,39 @@ func manifestBytes(m *wire.Manifest, n int) int {
 // A manifestCache keeps the manifests that were used last. Event ids are never
 // issued again and manifests never change, so nothing in it is ever stale.
 type manifestCache struct {
-	limit int
-
-	mu    sync.Mutex
-	bytes int // estimated, of all entries
-	order list.List
-	byID  map[wire.EventID]*list.Element
+	mu   sync.Mutex
+	kept lru[wire.EventID, *cachedManifest]
 }
 
 // A cachedManifest is immutable.
 type cachedManifest struct {
-	id       wire.EventID
 	manifest *wire.Manifest
 	places   *wire.Places
-	bytes    int // estimated
 }
 
 func newManifestCache(limit int) *manifestCache {
-	return &manifestCache{limit: limit, byID: make(map[wire.EventID]*list.Element)}
+	return &manifestCache{kept: newLRU[wire.EventID, *cachedManifest](limit)}
 }
 
 // get is the event's entry, which becomes the newest, or nil.
 func (c *manifestCache) get(id wire.EventID) *cachedManifest {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at, ok := c.byID[id]
-	if !ok {
-		return nil
-	}
-	c.order.MoveToFront(at)
-	return at.Value.(*cachedManifest)
+	e, _ := c.kept.get(id)
+	return e
 }
 
 // put keeps a manifest whose encoding has n bytes, unless somebody else did so
 // meanwhile, and returns the entry that is kept. A manifest that alone is above
 // the limit is not kept.
 func (c *manifestCache) put(id wire.EventID, m *wire.Manifest, p *wire.Places, n int) *cachedManifest {
-	e := &cachedManifest{id: id, manifest: m, places: p, bytes: manifestBytes(m, n)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at, ok := c.byID[id]; ok {
-		return at.Value.(*cachedManifest)
+	if e, ok := c.kept.get(id); ok {
+		return e
 	}
-	c.byID[id] = c.order.PushFront(e)
-	c.bytes += e.bytes
-	for c.bytes > c.limit {
-		c.removeLocked(c.order.Back())
-	}
+	e := &cachedManifest{manifest: m, places: p}
+	c.kept.put(id, e, manifestBytes(m, n))
 	return e
 }
 
@@ -85,13 +70,5 @@ func (c *manifestCache) put(id wire.EventID, m *wire.Manifest, p *wire.Places, n
 func (c *manifestCache) drop(id wire.EventID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at, ok := c.byID[id]; ok {
-		c.removeLocked(at)
-	}
-}
-
-func (c *manifestCache) removeLocked(at *list.Element) {
-	e := c.order.Remove(at).(*cachedManifest)
-	delete(c.byID, e.id)
-	c.bytes -= e.bytes
+	c.kept.drop(id)
 }

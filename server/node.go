@@ -37,6 +37,8 @@ type Node struct {
 
 	listener  *listener // of the binary protocol; nil: off
 	manifests *manifestCache
+	bodies    *bodyCache // encoded answers of the HTTP frontend
+	maps      *mapCache
 	packers   *packers
 	wall      *wallClock
 	joins     *joins
@@ -70,8 +72,10 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 		tls:       tlsConfig,
 		began:     time.Now(),
 		manifests: newManifestCache(maxManifestBytes),
+		bodies:    newBodyCache(maxBodyBytes),
 		packers:   newPackers(),
 	}
+	n.maps = newMapCache(n)
 	n.joins, n.frames = newJoins(n), newQueueFrames(n)
 	n.groups.Store(new(groupSet))
 	n.directory.Store(directory.New())

@@ -91,12 +91,17 @@ func TestManifestCache(t *testing.T) {
 		t.Error("the second to put a manifest replaced the first")
 	}
 	c.put(9, manifests[0], nil, 3*each) // alone above the limit
-	if c.bytes > c.limit || c.get(9) != nil {
-		t.Errorf("%d bytes in a cache of %d", c.bytes, c.limit)
+	if c.get(3) == nil {
+		t.Error("a manifest that is not kept pushed out another")
+	}
+	if c.kept.bytes > c.kept.most || c.get(9) != nil {
+		t.Errorf("%d bytes in a cache of %d", c.kept.bytes, c.kept.most)
 	}
 	c.put(7, manifests[0], nil, 1)
-	c.drop(7)
-	if c.get(7) != nil || c.bytes != 0 || c.order.Len() != len(c.byID) {
-		t.Errorf("after a drop: %d bytes, %d entries", c.bytes, c.order.Len())
+	for _, id := range []wire.EventID{2, 3, 7} {
+		c.drop(id)
+	}
+	if c.get(7) != nil || c.kept.bytes != 0 || c.kept.order.Len() != len(c.kept.byKey) {
+		t.Errorf("after a drop: %d bytes, %d entries", c.kept.bytes, c.kept.order.Len())
 	}
 }

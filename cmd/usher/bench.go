@@ -41,10 +41,11 @@ func benchmark(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	f := newFlags("bench")
 	connect.register(f, "`address` of the node's binary protocol; empty: start a node to measure", "")
 	f.IntVar(&o.Conns, "conns", 0, "`number` of connections (16 if not given)")
-	f.IntVar(&o.Depth, "depth", 0, "`number` of requests in flight on each connection (hold, cycle, best 64; stampede 512; map 8)")
+	f.IntVar(&o.Depth, "depth", 0, "`number` of requests in flight on each connection (hold, cycle, best 64; stampede 512; map, maphttp 8)")
 	f.DurationVar(&o.Duration, "duration", 0, "`time` to measure (10s if not given)")
 	f.IntVar(&o.Seats, "seats", 0, "`number` of seats of an event (50000 if not given)")
 	f.Uint64Var(&o.Seed, "seed", 1, "`number` that all random choices follow from")
+	f.StringVar(&o.HTTP, "http", "", "`URL` of the node's HTTP frontend, for maphttp")
 	f.StringVar(&o.Metrics, "metrics", "", "`URL` of the node's metrics, for its memory and processor time")
 	f.StringVar(&data, "data", "", "`directory` in which the node's data directory is made, if a node is started")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
@@ -83,7 +84,7 @@ func runBench(ctx context.Context, o bench.Options, data string, asJSON bool, st
 			return err
 		}
 		defer node.stop()
-		o.Addr, o.Metrics = node.addr, node.metrics
+		o.Addr, o.HTTP, o.Metrics = node.addr, "http://"+node.http, node.metrics
 	}
 	result, err := bench.Run(ctx, o)
 	if err != nil {
@@ -132,7 +133,7 @@ func readBanner(line string) (addr, http, admin string, err error) {
 			addr = at
 		}
 	}
-	if addr == "" || admin == "" {
+	if addr == "" || http == "" || admin == "" {
 		return "", "", "", fmt.Errorf("the node started with no address: %s", strings.TrimSpace(line))
 	}
 	return addr, http, admin, nil

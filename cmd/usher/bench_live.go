@@ -78,7 +78,7 @@ func benchLive(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	o.Addr, o.HTTP, o.Metric, o.WebSocket = connect.addr, http.values, metrics.values, transport == "ws"
 	if o.Addr == "" {
-		node, err := startNode(ctx, data, "--http", "127.0.0.1:0", "--live-cpu", fmt.Sprint(cores),
+		node, err := startNode(ctx, data, "--live-cpu", fmt.Sprint(cores),
 			"--max-subscribers-per-event", fmt.Sprint(o.Subscribers), "--max-subscribers", fmt.Sprint(o.Subscribers))
 		if err != nil {
 			return err

@@ -25,7 +25,7 @@ type ownNode struct {
 const ownNodeStop = 30 * time.Second
 
 // startNode runs this program's serve on free ports of loopback, with a data
-// directory of its own below parent. It has no HTTP unless more flags give it some.
+// directory of its own below parent, and with more flags.
 func startNode(ctx context.Context, parent string, more ...string) (*ownNode, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -37,7 +37,7 @@ func startNode(ctx context.Context, parent string, more ...string) (*ownNode, er
 	}
 	n := &ownNode{dir: dir}
 	args := []string{"serve", "--data", filepath.Join(dir, "data"),
-		"--listen", "127.0.0.1:0", "--http", "off", "--admin", "127.0.0.1:0", "--peer", "127.0.0.1:0"}
+		"--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--peer", "127.0.0.1:0"}
 	n.cmd = exec.CommandContext(ctx, self, append(args, more...)...)
 	n.cmd.Env = withoutUsher(os.Environ())
 	n.cmd.Stderr = os.Stderr
