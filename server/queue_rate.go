@@ -24,8 +24,7 @@ const (
 	priorSeats = 2.0
 )
 
-// A rateSample is how far a room was at a time of the event, and how long in all it
-// had been calling people who waited.
+// A rateSample is how far a room was at a time of the event.
 type rateSample struct {
 	now     wire.Millis
 	serving uint64
