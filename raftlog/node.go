@@ -65,7 +65,8 @@ type Options struct {
 	// default 256 MiB.
 	DiskReserve int64
 
-	memTable uint64 // of the log's Pebble, in bytes; tests make it small
+	memTable uint64        // of the log's Pebble, in bytes; tests make it small
+	commit   time.Duration // raft's CommitTimeout; tests make it long or short
 }
 
 func (o *Options) setDefaults() {
@@ -95,6 +96,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.memTable == 0 {
 		o.memTable = logMemTable
+	}
+	if o.commit == 0 {
+		o.commit = commitTimeout
 	}
 }
 

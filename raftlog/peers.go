@@ -56,6 +56,10 @@ type PeerConfig struct {
 	// Serve to return. Its error goes back as text.
 	Serve func(ctx context.Context, h PeerHello, body []byte) ([]byte, error)
 
+	// BeatEvery is how often the heartbeats of all groups go out; default 200 ms, a
+	// third of a group's default ElectionTimeout. They carry nothing but that the
+	// leader is there.
+	BeatEvery time.Duration
 	// TLS is for listening and dialing (PeerTLS makes one); nil: plaintext.
 	TLS *tls.Config
 	// Dial opens connections; nil: TCP. Tests cut networks here.
@@ -76,6 +80,9 @@ func (c *PeerConfig) validate() error {
 			var d net.Dialer
 			return d.DialContext(ctx, "tcp", addr)
 		}
+	}
+	if c.BeatEvery <= 0 {
+		c.BeatEvery = defaultBeat
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -130,6 +137,7 @@ func ListenPeers(ln net.Listener, c PeerConfig) (*Peers, error) {
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.work.Go(p.accept)
 	p.work.Go(p.sweep)
+	p.work.Go(p.beat)
 	return p, nil
 }
 
@@ -138,18 +146,11 @@ func (p *Peers) clock() time.Duration { return time.Since(p.start) }
 
 // sweep looks after the streams.
 func (p *Peers) sweep() {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			for _, l := range p.allLinks() {
-				if s, _, _ := l.get(); s != nil {
-					s.sweep()
-				}
+	for inStep(p.ctx, sweepEvery) {
+		for _, l := range p.allLinks() {
+			if s, _, _ := l.get(); s != nil {
+				s.sweep()
 			}
-		case <-p.ctx.Done():
-			return
 		}
 	}
 }

@@ -67,14 +67,18 @@ func TestOutputGathers(t *testing.T) {
 		send(4, soon)
 		time.Sleep(40 * ms)
 		send(5, held) // goes with 1
-		time.Sleep(beatDelay)
+		o.release()
+		synctest.Wait()
+		o.release() // of nothing
 		send(6, held)
-		time.Sleep(beatDelay + 10*ms)
+		time.Sleep(10 * ms)
+		o.release()
+		synctest.Wait()
 		want := []sight{
 			{kindAppend, 2, 10 * ms}, {kindAppend, 3, 10 * ms},
 			{kindAppend, 4, 10*ms + answerDelay},
-			{kindAppend, 1, beatDelay}, {kindAppend, 5, beatDelay},
-			{kindAppend, 6, 50*ms + 2*beatDelay},
+			{kindAppend, 1, 50 * ms}, {kindAppend, 5, 50 * ms},
+			{kindAppend, 6, 60 * ms},
 		}
 		if got := seen(); !slices.Equal(got, want) {
 			t.Errorf("sent\n%v, want\n%v", got, want)

@@ -14,7 +14,7 @@ import (
 const (
 	// keepEvery is how often a node compares what it does with what the directory
 	// wants. Nothing to do costs a few loads.
-	keepEvery = 50 * time.Millisecond
+	keepEvery = 100 * time.Millisecond
 	// mendEvery is how often the leader of a group looks after its members.
 	mendEvery = 250 * time.Millisecond
 	// mendPatience bounds one step of that.
@@ -67,15 +67,8 @@ func (k *keeper) stop() {
 }
 
 func (k *keeper) run() {
-	tick := time.NewTicker(keepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			k.look()
-		case <-k.ctx.Done():
-			return
-		}
+	for sleep(k.ctx, raftlog.UntilStep(keepEvery)) {
+		k.look()
 	}
 }
 

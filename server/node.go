@@ -110,6 +110,10 @@ func (n *Node) openStores(context.Context) (err error) {
 	return err
 }
 
+// beatsPerTimeout is how many heartbeats a leader sends in the time without any after
+// which it is replaced.
+const beatsPerTimeout = 3
+
 // listenPeers lets other nodes in.
 func (n *Node) listenPeers(context.Context) error {
 	c := raftlog.PeerConfig{
@@ -119,6 +123,7 @@ func (n *Node) listenPeers(context.Context) error {
 		Addr:        n.peerOf,
 		Admit:       n.admitPeer,
 		Serve:       n.serveCall,
+		BeatEvery:   n.cfg.ElectionTimeout / beatsPerTimeout,
 		Dial:        n.cfg.dial,
 		Log:         n.log,
 	}
