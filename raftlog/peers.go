@@ -15,8 +15,9 @@ import (
 )
 
 // heardLimit is how long ago something must have come from a node for it to
-// count as reachable.
-const heardLimit = time.Second
+// count as reachable. On a stream that stands something comes more than twice as
+// often.
+const heardLimit = quietSweeps * sweepEvery
 
 // ErrUnreachable says that a request was certainly not sent. Any other error of
 // a call, but a *PeerError, leaves open whether it was received and served.
@@ -161,18 +162,21 @@ func (p *Peers) allLinks() []*link {
 	return slices.Collect(maps.Values(p.links))
 }
 
-// Reachable reports whether a stream to the node stands, or something came from
-// it within the last second. Asking has this node dial if there is no stream, so
-// about a node that nobody talks to the first answer may be too pessimistic.
+// Reachable reports whether something came from the node within the last 600 ms, or
+// a stream to it stands on which something did. Asking has this node dial if there
+// is no stream, so about a node that nobody talks to the first answer may be too
+// pessimistic.
 func (p *Peers) Reachable(node string) bool {
 	if node == p.c.Node {
 		return true
 	}
 	if l, err := p.link(node); err == nil {
-		if s, _, _ := l.get(); s != nil {
+		switch s, _, _ := l.get(); {
+		case s == nil:
+			l.want()
+		case !s.quiet.Load():
 			return true
 		}
-		l.want()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

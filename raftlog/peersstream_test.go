@@ -149,7 +149,8 @@ func testStream() (s *stream, theirs net.Conn, stop func()) {
 }
 
 // TestStreamIsPinged proves that a stream on which nothing comes is pinged, that
-// a pong keeps it, and that silence ends it and all questions on it.
+// a pong keeps it, and that silence makes it quiet, then ends it and all questions
+// on it.
 func TestStreamIsPinged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, theirs, stop := testStream()
@@ -169,7 +170,15 @@ func TestStreamIsPinged(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		sweep(deadSweeps)
+		sweep(quietSweeps) // the first of them hears
+		if s.quiet.Load() {
+			t.Error("a stream that was just heard is quiet")
+		}
+		sweep(1)
+		if !s.quiet.Load() {
+			t.Errorf("a stream that was silent at %d looks is not quiet", quietSweeps)
+		}
+		sweep(deadSweeps - quietSweeps - 1)
 		if err := s.out.reason(); err != nil {
 			t.Fatalf("a stream that was heard is dead: %v", err)
 		}
