@@ -58,6 +58,7 @@ func adminRoutes() []route {
 		{http.MethodPost, "/admin/nodes/{node}/drain", "drainNode", wire.RoleOperate, false, (*request).drainNode},
 		{http.MethodDelete, "/admin/nodes/{node}", "removeNode", wire.RoleOperate, false, (*request).removeNode},
 		{http.MethodPost, "/admin/events/{event}/move", "moveEvent", wire.RoleOperate, false, (*request).moveEvent},
+		{http.MethodGet, "/admin/events/{event}/move", "getMove", wire.RoleOperate, false, (*request).lastMove},
 		{http.MethodDelete, "/admin/events/{event}/move", "cancelMove", wire.RoleOperate, false, (*request).cancelMove},
 		{http.MethodPost, "/admin/backup", "backup", wire.RoleOperate, false, (*request).backup},
 		{http.MethodPost, restorePath, "restore", wire.RoleOperate, false, (*request).restore},
