@@ -145,7 +145,7 @@ func (n *Node) listenPeers(context.Context) error {
 // startShards starts the replicas that the directory gives to this node. It waits
 // for those that need nobody else.
 func (n *Node) startShards(ctx context.Context) error {
-	if err := n.startReplicas(n.table()); err != nil {
+	if err := errors.Join(n.startReplicas(ctx, n.table()), ctx.Err()); err != nil {
 		return err
 	}
 	for g := range n.groups.Load().shards {
