@@ -23,6 +23,10 @@ const patience = 30 * time.Second
 // run several of them at once.
 const testElection = 250 * time.Millisecond
 
+// testCommit is within what time followers hear of the very last entry, and tests see
+// all of them settled.
+const testCommit = 200 * time.Millisecond
+
 // eventually waits until cond holds.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
@@ -52,6 +56,7 @@ type clusterOptions struct {
 	gated         bool // members' logs have a gate
 	prepare       func(*tally)
 	disk          bool // the Pebbles are on the real disk
+	commit        time.Duration
 }
 
 // A cluster is the voters of one group, each with a node of its own on an
@@ -83,6 +88,9 @@ type member struct {
 }
 
 func newCluster(t testing.TB, voters int, o clusterOptions) *cluster {
+	if o.commit == 0 {
+		o.commit = testCommit
+	}
 	c := &cluster{t: t, opts: o}
 	for i := range voters {
 		c.members = append(c.members, &member{
@@ -116,6 +124,7 @@ func (m *member) start() {
 		Fatal:            func(msg string) { panic(msg) },
 		SnapshotLogBytes: c.opts.snapshotBytes,
 		TrailingLogBytes: c.opts.trailingBytes,
+		commit:           c.opts.commit,
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -177,7 +186,7 @@ func (m *member) startGated(conf GroupConfig) (*Group, error) {
 		return nil, err
 	}
 	return startGroup(conf, groupEnv{
-		node: m.id, fatal: m.node.fail, snapshotBytes: 64 << 20, turn: m.node.snapshotTurn,
+		node: m.id, fatal: m.node.fail, snapshotBytes: 64 << 20, turn: m.node.snapshotTurn, commit: m.node.opts.commit,
 	}, storage{&gatedLog{logs, m.gate}, stable, snaps})
 }
 

@@ -30,6 +30,11 @@ const (
 // errFailed is what every store answers once one of them has failed.
 var errFailed = errors.New("the node's disk has failed")
 
+// markPatience is how long a node that closes takes to note in the bolt file how far
+// the other stores have come, which is a write and two syncs for each group. Where that
+// is not noted any more, it is as after a crash.
+const markPatience = 5 * time.Second
+
 var errClosing = errors.New("raftlog: the node is closing")
 
 // Options say where a node keeps its stores and how much they may hold. A field
@@ -65,7 +70,8 @@ type Options struct {
 	// default 256 MiB.
 	DiskReserve int64
 
-	memTable uint64 // of the log's Pebble, in bytes; tests make it small
+	memTable uint64        // of the log's Pebble, in bytes; tests make it small
+	commit   time.Duration // raft's CommitTimeout; tests make it long or short
 }
 
 func (o *Options) setDefaults() {
@@ -95,6 +101,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.memTable == 0 {
 		o.memTable = logMemTable
+	}
+	if o.commit == 0 {
+		o.commit = commitTimeout
 	}
 }
 
@@ -319,8 +328,11 @@ func (n *Node) Close() error {
 	n.stalls.stop()
 	n.disk.stop()
 	var err error
+	began := time.Now()
 	for _, g := range n.stores {
-		err = errors.Join(err, g.stable.mark())
+		if time.Since(began) < markPatience {
+			err = errors.Join(err, g.stable.mark())
+		}
 	}
 	return errors.Join(err, n.closeStores())
 }

@@ -15,8 +15,9 @@ import (
 )
 
 // heardLimit is how long ago something must have come from a node for it to
-// count as reachable.
-const heardLimit = time.Second
+// count as reachable. On a stream that stands something comes more than twice as
+// often.
+const heardLimit = quietSweeps * sweepEvery
 
 // ErrUnreachable says that a request was certainly not sent. Any other error of
 // a call, but a *PeerError, leaves open whether it was received and served.
@@ -56,6 +57,10 @@ type PeerConfig struct {
 	// Serve to return. Its error goes back as text.
 	Serve func(ctx context.Context, h PeerHello, body []byte) ([]byte, error)
 
+	// BeatEvery is how often the heartbeats of all groups go out; default 200 ms, a
+	// third of a group's default ElectionTimeout. They carry nothing but that the
+	// leader is there.
+	BeatEvery time.Duration
 	// TLS is for listening and dialing (PeerTLS makes one); nil: plaintext.
 	TLS *tls.Config
 	// Dial opens connections; nil: TCP. Tests cut networks here.
@@ -76,6 +81,9 @@ func (c *PeerConfig) validate() error {
 			var d net.Dialer
 			return d.DialContext(ctx, "tcp", addr)
 		}
+	}
+	if c.BeatEvery <= 0 {
+		c.BeatEvery = defaultBeat
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -130,6 +138,7 @@ func ListenPeers(ln net.Listener, c PeerConfig) (*Peers, error) {
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.work.Go(p.accept)
 	p.work.Go(p.sweep)
+	p.work.Go(p.beat)
 	return p, nil
 }
 
@@ -138,18 +147,11 @@ func (p *Peers) clock() time.Duration { return time.Since(p.start) }
 
 // sweep looks after the streams.
 func (p *Peers) sweep() {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			for _, l := range p.allLinks() {
-				if s, _, _ := l.get(); s != nil {
-					s.sweep()
-				}
+	for inStep(p.ctx, sweepEvery) {
+		for _, l := range p.allLinks() {
+			if s, _, _ := l.get(); s != nil {
+				s.sweep()
 			}
-		case <-p.ctx.Done():
-			return
 		}
 	}
 }
@@ -160,18 +162,21 @@ func (p *Peers) allLinks() []*link {
 	return slices.Collect(maps.Values(p.links))
 }
 
-// Reachable reports whether a stream to the node stands, or something came from
-// it within the last second. Asking has this node dial if there is no stream, so
-// about a node that nobody talks to the first answer may be too pessimistic.
+// Reachable reports whether something came from the node within the last 600 ms, or
+// a stream to it stands on which something did. Asking has this node dial if there
+// is no stream, so about a node that nobody talks to the first answer may be too
+// pessimistic.
 func (p *Peers) Reachable(node string) bool {
 	if node == p.c.Node {
 		return true
 	}
 	if l, err := p.link(node); err == nil {
-		if s, _, _ := l.get(); s != nil {
+		switch s, _, _ := l.get(); {
+		case s == nil:
+			l.want()
+		case !s.quiet.Load():
 			return true
 		}
-		l.want()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -28,7 +29,12 @@ const (
 	acceptPause = 20 * time.Millisecond
 )
 
-var errBusy = errors.New("the node has too many requests under way")
+var (
+	errBusy = errors.New("the node has too many requests under way")
+	// Without TLS the listener speaks first, with TLS the dialer does. So one without
+	// waits for the other, in silence, and hangs up.
+	errNoTLS = errors.New("it hung up without a word of TLS: a node that was given no certificate between nodes does")
+)
 
 // An inbound is a connection that another node opened. Its goroutine reads;
 // answers come from others.
@@ -152,7 +158,10 @@ func (c *inbound) admit() (h hello, err error) {
 		return h, err
 	}
 	if t, ok := conn.(*tls.Conn); ok {
-		if err := t.HandshakeContext(c.ctx); err != nil {
+		switch err := t.HandshakeContext(c.ctx); {
+		case errors.Is(err, io.EOF):
+			return h, errNoTLS
+		case err != nil:
 			return h, fmt.Errorf("TLS: %w", err)
 		}
 	}

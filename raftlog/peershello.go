@@ -3,6 +3,7 @@ package raftlog
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -164,6 +165,9 @@ func invite(conn net.Conn) (h hello, err error) {
 func introduce(conn net.Conn, h hello) (PeerHello, error) {
 	var greeting [greetingSize]byte
 	if _, err := io.ReadFull(conn, greeting[:]); err != nil {
+		if _, secured := conn.(*tls.Conn); !secured {
+			err = fmt.Errorf("%w: it may want TLS, and this node was given no certificate between nodes", err)
+		}
 		return PeerHello{}, fmt.Errorf("no greeting came: %w", err)
 	}
 	if !bytes.Equal(greeting[:8], []byte(helloMagic)) {

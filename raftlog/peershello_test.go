@@ -70,6 +70,10 @@ var refusals = []refusal{
 		here: "node n0 was removed: wipe it", there: "node n0 was removed:",
 	},
 	{
+		name:   "no TLS here",
+		dialer: func(_, _ *authority, c *PeerConfig) { c.TLS = nil },
+		here:   "this node was given no certificate between nodes", there: "hung up without a word of TLS",
+	}, {
 		name:    "no TLS there",
 		listens: func(_, _ *authority, c *PeerConfig) { c.TLS = nil },
 		here:    "first record does not look like a TLS handshake", there: "the hello cannot be read",

@@ -337,6 +337,10 @@ func (rep *rigReplica) start(t testing.TB, servers raft.Configuration, disk time
 	if rep.raft, err = raft.NewRaft(conf, rep.fsm, slowLog{rep.logs, disk}, rep.logs, rep.snaps, rep.trans); err != nil {
 		t.Fatal(err)
 	}
+	if p, ok := rep.trans.(*PeerTransport); ok {
+		ask := beater(rep.raft)
+		p.onBeat.Store(&ask)
+	}
 }
 
 func (g *rigGroup) stop() { g.once.Do(g.shutdown) }

@@ -4,17 +4,21 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
 	// sweepEvery is how often streams are looked over.
 	sweepEvery = 100 * time.Millisecond
-	// A stream on which nothing came at pingSweeps looks in a row is pinged; one
-	// that stayed silent until deadSweeps is dead. Looks are counted, not time, so
-	// that a process that stood still does not take its peers for dead.
-	pingSweeps = 5
-	deadSweeps = 15
+	// A stream on which nothing came at pingSweeps looks in a row is pinged. After
+	// quietSweeps nobody should wait for the node, which is as long as it takes a
+	// leader without followers to step down; one that stayed silent until deadSweeps
+	// is dead. Looks are counted, not time, so that a process that stood still does
+	// not take its peers for dead.
+	pingSweeps  = 2
+	quietSweeps = 6
+	deadSweeps  = 15
 	// idleLimit is when a listener gives up a stream: its dialer pings more often.
 	idleLimit = 10 * time.Second
 )
@@ -38,6 +42,8 @@ type stream struct {
 	heard  time.Duration
 	chunks int64
 	silent int // looks since something was heard, or much was written
+
+	quiet atomic.Bool // silent has come to quietSweeps
 
 	mu      sync.Mutex
 	last    uint64             // request id
@@ -182,6 +188,7 @@ func (s *stream) sweep() {
 	} else {
 		s.silent++
 	}
+	s.quiet.Store(s.silent >= quietSweeps)
 	switch s.silent {
 	case pingSweeps:
 		_ = s.out.send(message{kind: kindPing}) // a closed output is a failed stream

@@ -67,14 +67,18 @@ func TestOutputGathers(t *testing.T) {
 		send(4, soon)
 		time.Sleep(40 * ms)
 		send(5, held) // goes with 1
-		time.Sleep(beatDelay)
+		o.release()
+		synctest.Wait()
+		o.release() // of nothing
 		send(6, held)
-		time.Sleep(beatDelay + 10*ms)
+		time.Sleep(10 * ms)
+		o.release()
+		synctest.Wait()
 		want := []sight{
 			{kindAppend, 2, 10 * ms}, {kindAppend, 3, 10 * ms},
 			{kindAppend, 4, 10*ms + answerDelay},
-			{kindAppend, 1, beatDelay}, {kindAppend, 5, beatDelay},
-			{kindAppend, 6, 50*ms + 2*beatDelay},
+			{kindAppend, 1, 50 * ms}, {kindAppend, 5, 50 * ms},
+			{kindAppend, 6, 60 * ms},
 		}
 		if got := seen(); !slices.Equal(got, want) {
 			t.Errorf("sent\n%v, want\n%v", got, want)
@@ -145,7 +149,8 @@ func testStream() (s *stream, theirs net.Conn, stop func()) {
 }
 
 // TestStreamIsPinged proves that a stream on which nothing comes is pinged, that
-// a pong keeps it, and that silence ends it and all questions on it.
+// a pong keeps it, and that silence makes it quiet, then ends it and all questions
+// on it.
 func TestStreamIsPinged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, theirs, stop := testStream()
@@ -165,7 +170,15 @@ func TestStreamIsPinged(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		sweep(deadSweeps)
+		sweep(quietSweeps) // the first of them hears
+		if s.quiet.Load() {
+			t.Error("a stream that was just heard is quiet")
+		}
+		sweep(1)
+		if !s.quiet.Load() {
+			t.Errorf("a stream that was silent at %d looks is not quiet", quietSweeps)
+		}
+		sweep(deadSweeps - quietSweeps - 1)
 		if err := s.out.reason(); err != nil {
 			t.Fatalf("a stream that was heard is dead: %v", err)
 		}

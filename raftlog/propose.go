@@ -49,6 +49,7 @@ type proposer struct {
 	wake    chan struct{}         // there is something to look at
 	elected atomic.Pointer[reign] // begun by the applier, not yet published
 	closing atomic.Bool           // finish what was taken, then end
+	missed  atomic.Bool           // a follower may have missed something
 	abort   chan struct{}         // closed: end without finishing
 	ended   chan struct{}         // closed when the goroutine has ended
 
@@ -57,11 +58,12 @@ type proposer struct {
 	barrier   bool   // the entry that begins the reign of term is to be proposed
 	retryAt   time.Duration
 	configs   uint64 // configuration entries that the reign knows of
+	followed  bool   // there are other members, with or without a vote
 	seq       uint64
 	stamp     wire.Millis // of the last entry
 	lastTick  time.Duration
 	lastStamp bool          // the entry that stamps the end has been considered
-	untold    bool          // followers do not know that the last entry is committed
+	untold    bool          // followers may not know that the last entry is committed
 	told      time.Duration // when that was proposed
 	writes    batchList     // taken from the queue, in no entry yet
 	reads     batchList
@@ -167,7 +169,7 @@ func (p *proposer) proposeNext(r *reign) bool {
 	case !p.reads.empty() || !p.ready.empty():
 		p.barriers.Add(1)
 		p.propose(&flight{}, now)
-	case p.chaseDue(r, mono):
+	case p.chaseDue(mono):
 		p.propose(&flight{tick: true}, now)
 		p.untold = false
 	case p.tickDue(due, now, mono):
@@ -205,10 +207,17 @@ func (p *proposer) tickDue(due, now wire.Millis, mono time.Duration) bool {
 // once would be half the messages of idle groups.
 const chaseAfter = 50 * time.Millisecond
 
+// remind has an empty entry follow the last one again: a follower that was away is
+// back, and raft might take seconds to tell it what it has missed.
+func (p *proposer) remind() {
+	p.missed.Store(true)
+	p.signal()
+}
+
 // chaseDue reports whether an entry is to be proposed so that followers learn of the
 // last one.
-func (p *proposer) chaseDue(r *reign, mono time.Duration) bool {
-	return p.untold && !r.sole && p.flights.count() == 0 && !p.closing.Load() && mono-p.told >= p.chase
+func (p *proposer) chaseDue(mono time.Duration) bool {
+	return p.untold && p.followed && p.flights.count() == 0 && !p.closing.Load() && mono-p.told >= p.chase
 }
 
 // tickTime is the shard time at which an idle group proposes an entry.
@@ -314,7 +323,7 @@ func (p *proposer) arm(mono time.Duration, r *reign) {
 	if p.barrier {
 		at = min(at, p.retryAt)
 	}
-	if r != nil && p.untold && !r.sole && !flying {
+	if r != nil && p.untold && p.followed && !flying {
 		at = min(at, p.told+p.chase)
 	}
 	// An entry under way carries a stamp itself, and wakes the batcher when it has

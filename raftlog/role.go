@@ -28,6 +28,9 @@ func (p *proposer) followRole(mono time.Duration, term uint64, overdue bool) {
 		p.elections.Add(1)
 		p.reign(*r)
 	}
+	if p.missed.Swap(false) && !p.untold {
+		p.untold, p.told = true, mono
+	}
 	if r := p.clock.reign.Load(); r != nil && p.fsm.configs.Load() != p.configs {
 		p.untold, p.told = true, mono
 		p.reign(*r)
@@ -53,12 +56,14 @@ func (p *proposer) ledTerm() uint64 {
 func (p *proposer) reign(r reign) {
 	p.configs = p.fsm.configs.Load()
 	voters := 0
-	for _, s := range p.raft.GetConfiguration().Configuration().Servers {
+	members := p.raft.GetConfiguration().Configuration().Servers
+	for _, s := range members {
 		if s.Suffrage == raft.Voter {
 			voters++
 		}
 	}
 	r.sole = voters == 1
+	p.followed = len(members) > 1
 	p.clock.publish(&r)
 }
 

@@ -16,10 +16,10 @@ const (
 	defaultElectionTimeout = 600 * time.Millisecond
 	defaultAnswerTimeout   = 10 * time.Second
 
-	// commitTimeout is after how long raft tells a follower of a commit that nothing
-	// follows, up to twice as long. It does so whether there is one or not, so the
-	// batcher has an empty entry follow instead: see chaseAfter.
-	commitTimeout = time.Second
+	// commitTimeout is after how long raft tells a follower what is committed if nothing
+	// follows, up to twice as long. It does so whether there is something to tell or
+	// not, so the batcher has an empty entry follow instead: see chaseAfter and remind.
+	commitTimeout = 3 * time.Second
 
 	// appendEntries bounds the entries in one message to a follower, each of up to
 	// 256 KiB, and raft's own batches of committed ones.
@@ -45,6 +45,7 @@ type groupEnv struct {
 	fatal         func(msg string)
 	snapshotBytes int64
 	turn          chan struct{} // holds one token; a group that takes a snapshot has it
+	commit        time.Duration // raft's CommitTimeout
 }
 
 // StartGroup starts a group on this node's stores and returns when its state
@@ -63,6 +64,7 @@ func (n *Node) StartGroup(c GroupConfig) (*Group, error) {
 		fatal:         n.fail,
 		snapshotBytes: n.opts.SnapshotLogBytes,
 		turn:          n.snapshotTurn,
+		commit:        n.opts.commit,
 	}, storage{logs, stable, snaps})
 	if err != nil {
 		return nil, err
@@ -112,13 +114,14 @@ func startGroup(c GroupConfig, env groupEnv, s storage) (*Group, error) {
 	}
 	c.Log = c.Log.With("group", c.ID)
 	g := &Group{id: c.ID, node: env.node, cfg: c, logs: s.logs, snaps: s.snaps, closed: make(chan struct{})}
-	if t, ok := c.Transport.(*PeerTransport); ok {
-		t.Empty = func() bool { return emptyStores(s) }
+	peers, _ := c.Transport.(*PeerTransport)
+	if peers != nil {
+		peers.Empty = func() bool { return emptyStores(s) }
 	}
 	g.wire(env)
 	g.fsm.start()
 
-	conf := g.raftConfig(ServerID(env.node, c.Replica))
+	conf := g.raftConfig(ServerID(env.node, c.Replica), env.commit)
 	cache, err := raft.NewLogCache(cachedEntries, s.logs)
 	if err != nil {
 		return nil, err
@@ -133,6 +136,12 @@ func startGroup(c GroupConfig, env groupEnv, s storage) (*Group, error) {
 	g.raft, err = raft.NewRaft(conf, &g.fsm, cache, s.stable, s.snaps, c.Transport)
 	if err != nil {
 		return nil, fmt.Errorf("start group %d: %w", c.ID, err)
+	}
+	if peers != nil {
+		ask := beater(g.raft)
+		peers.onBeat.Store(&ask)
+		back := g.proposer.remind
+		peers.onBack.Store(&back)
 	}
 	g.proposer.raft = g.raft
 	g.snapshotter.raft = g.raft
@@ -176,14 +185,14 @@ func (g *Group) wire(env groupEnv) {
 	p.ended = make(chan struct{})
 }
 
-func (g *Group) raftConfig(self raft.ServerID) *raft.Config {
+func (g *Group) raftConfig(self raft.ServerID, commit time.Duration) *raft.Config {
 	conf := raft.DefaultConfig()
 	conf.LocalID = self
 	conf.HeartbeatTimeout = g.cfg.ElectionTimeout
 	conf.ElectionTimeout = g.cfg.ElectionTimeout
 	conf.LeaderLeaseTimeout = g.cfg.ElectionTimeout // not what answers depend on: see Passengers
 	conf.MaxAppendEntries = appendEntries
-	conf.CommitTimeout = commitTimeout
+	conf.CommitTimeout = commit
 	conf.BatchApplyCh = true
 	conf.ShutdownOnRemove = false
 	conf.NoLegacyTelemetry = true

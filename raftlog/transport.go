@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -48,6 +49,13 @@ type PeerTransport struct {
 	consumer chan raft.RPC  // raft takes them here
 	consumed sync.Once      // the goroutine between the two has been started
 	work     sync.WaitGroup // that goroutine
+
+	onBeat  atomic.Pointer[func()] // asks raft for heartbeats; nil: they come by themselves
+	beating atomic.Bool            // raft has sent one since it was last asked
+	onBack  atomic.Pointer[func()] // told when a replica answers heartbeats again
+
+	mu   sync.Mutex
+	lost map[raft.ServerID]bool // replicas that have not answered the last heartbeat
 }
 
 // Transport registers this node's replica of a group, in place of another one
@@ -57,6 +65,7 @@ func (p *Peers) Transport(group uint64, replica string) *PeerTransport {
 		p: p, group: group, replica: replica,
 		inbox:    make(chan *incoming, maxInbox),
 		consumer: make(chan raft.RPC),
+		lost:     make(map[raft.ServerID]bool),
 	}
 	t.ctx, t.end = context.WithCancel(p.ctx)
 	p.mu.Lock()
@@ -130,7 +139,10 @@ func (t *PeerTransport) AppendEntries(id raft.ServerID, target raft.ServerAddres
 	c := call{kind: kindAppend, id: id, target: target, timeout: smallTimeout}
 	if isHeartbeat(req) {
 		c.when = held
-		return t.call(c, req, resp)
+		t.beating.Store(true)
+		err := t.call(c, req, resp)
+		t.noteContact(id, err == nil)
+		return err
 	}
 	n := fitting(req.Entries)
 	if n == 0 && len(req.Entries) > 0 {

@@ -285,6 +285,27 @@ func (q *request) moveEvent() *problem {
 	return q.reply(http.StatusAccepted, moved{q.key, b.Shard, number.Number})
 }
 
+// moveJSON is the last move of an event: under way, or how it ended.
+type moveJSON struct {
+	Event  string `json:"event"`
+	Shard  uint32 `json:"shard"`        // where the event is
+	To     uint32 `json:"to,omitempty"` // where it is going; 0: it is not
+	Number uint64 `json:"number"`
+}
+
+// lastMove serves GET /admin/events/{event}/move, as this node knows it.
+func (q *request) lastMove() *problem {
+	if p := q.locate(); p != nil {
+		return p
+	}
+	e := q.n.table().Event(q.event)
+	if e == nil {
+		return statusProblem(wire.StatusUnknownEvent)
+	}
+	q.ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
+	return q.reply(http.StatusOK, moveJSON{q.key, e.Shard, e.To, e.Number})
+}
+
 // cancelMove serves DELETE /admin/events/{event}/move.
 func (q *request) cancelMove() *problem {
 	if p := q.locate(); p != nil {

@@ -200,11 +200,16 @@ func TestAdminCancelMove(t *testing.T) {
 	if move["event"] != "gala" || move["from"] != 1.0 || move["to"] != 2.0 || move["number"] != first {
 		t.Errorf("the move is %v", move)
 	}
+	s.get("/admin/events/gala/move").ok(200).want("shard", 1.0).want("to", 2.0).want("number", first)
+	s.get("/admin/events/nope/move").problem("unknown_event")
 	for range 2 {
 		s.drop("/admin/events/gala/move", false).ok(204)
 		if n, at := s.moving(), s.shardOf("gala"); n != 0 || at != 1 {
 			t.Fatalf("%d moves, the event is in shard %v", n, at)
 		}
+	}
+	if there := s.get("/admin/events/gala/move").ok(200).want("shard", 1.0).want("number", first); there.json["to"] != nil {
+		t.Errorf("it is going to shard %v", there.json["to"])
 	}
 	s.post(e+"/holds", obj{"seats": []string{"A-1-1"}}).ok(201)
 	if again := s.post("/admin/events/gala/move", obj{"shard": 2}).ok(202).num("number"); again <= first {

@@ -75,6 +75,7 @@ func adminRoutes() []route {
 		{http.MethodPost, "/admin/nodes/{node}/drain", "drainNode", wire.RoleOperate, keyed, (*request).drainNode},
 		{http.MethodDelete, "/admin/nodes/{node}", "removeNode", wire.RoleOperate, keyed, (*request).removeNode},
 		{http.MethodPost, "/admin/events/{event}/move", "moveEvent", wire.RoleOperate, keyed, (*request).moveEvent},
+		{http.MethodGet, "/admin/events/{event}/move", "getMove", wire.RoleOperate, keyed, (*request).lastMove},
 		{http.MethodDelete, "/admin/events/{event}/move", "cancelMove", wire.RoleOperate, keyed, (*request).cancelMove},
 		{http.MethodPost, "/admin/backup", "backup", wire.RoleOperate, keyed, (*request).backup},
 		{http.MethodPost, restorePath, "restore", wire.RoleOperate, keyed, (*request).restore},

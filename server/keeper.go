@@ -14,7 +14,7 @@ import (
 const (
 	// keepEvery is how often a node compares what it does with what the directory
 	// wants. Nothing to do costs a few loads.
-	keepEvery = 50 * time.Millisecond
+	keepEvery = 100 * time.Millisecond
 	// mendEvery is how often the leader of a group looks after its members.
 	mendEvery = 250 * time.Millisecond
 	// mendPatience bounds one step of that.
@@ -67,15 +67,8 @@ func (k *keeper) stop() {
 }
 
 func (k *keeper) run() {
-	tick := time.NewTicker(keepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			k.look()
-		case <-k.ctx.Done():
-			return
-		}
+	for sleep(k.ctx, raftlog.UntilStep(keepEvery)) {
+		k.look()
 	}
 }
 
@@ -86,7 +79,7 @@ func (k *keeper) look() {
 	if fresh || k.undone && due {
 		k.table = t
 		k.undone = false
-		if err := n.startReplicas(t); err != nil {
+		if err := n.startReplicas(k.ctx, t); err != nil {
 			k.undone = true
 			n.log.Error("cannot start a replica", "error", err)
 		}
@@ -125,10 +118,10 @@ func (k *keeper) announce() {
 }
 
 // startReplicas starts the replicas of shards that the directory gives to the node
-// and that do not run yet.
-func (n *Node) startReplicas(t *directory.Table) error {
+// and that do not run yet. Each writes and syncs, so when ctx ends it leaves the rest.
+func (n *Node) startReplicas(ctx context.Context, t *directory.Table) error {
 	var errs []error
-	for id := uint32(1); int(id) <= t.Shards(); id++ {
+	for id := uint32(1); int(id) <= t.Shards() && ctx.Err() == nil; id++ {
 		s := t.Shard(id)
 		at := slices.IndexFunc(s.Replicas, func(r directory.Replica) bool { return r.Node == n.cfg.Node })
 		if at < 0 || n.local(id) != nil {

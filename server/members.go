@@ -140,7 +140,14 @@ func (m *mending) caughtUp(ctx context.Context, w raftlog.Member) bool {
 		return true
 	}
 	a, err := callJSON[replicaAnswer](ctx, m.n, w.Node, callReplica, replicaCall{m.g.id})
-	return err == nil && a.Replica == w.Replica && a.Applied+catchUpEntries >= m.g.log.Stats().Applied
+	return err == nil && a.hasCaughtUp(w.Replica, m.g.log.Stats().Applied)
+}
+
+// hasCaughtUp reports whether it is that replica, and hardly behind what its leader has
+// applied. One that has nothing is not, however little there is: it gives no votes,
+// and of two voters of whom one gives none nobody is ever elected.
+func (a *replicaAnswer) hasCaughtUp(replica, leader uint64) bool {
+	return a.Replica == replica && a.Applied > 0 && a.Applied+catchUpEntries >= leader
 }
 
 // leave drops a replica that is not wanted any more, once the group's leader says

@@ -1,9 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/usher-seats/usher/raftlog"
@@ -36,6 +38,10 @@ const (
 	// frozenPatience is how long an event may stand still before its move is
 	// cancelled.
 	frozenPatience = 2 * time.Second
+	// turnPatience is how long an event waits for the one whose turn to move it is, and
+	// turnPause how long between two looks whether it still is.
+	turnPatience = 3 * time.Second
+	turnPause    = 10 * time.Millisecond
 	// chaseRounds and chaseEntries bound the catching up before the freeze: it ends
 	// when so few entries are left, or after so many rounds.
 	chaseRounds  = 50
@@ -61,9 +67,8 @@ func (k *keeper) moveEvents(t *directory.Table) {
 	}
 }
 
-// movesFrom moves all that is to leave a shard now, one after the other. Those of the
-// node's other shards wait meanwhile: events that move at the same time share the
-// disk, and each of them stands still for longer.
+// movesFrom moves all that is to leave a shard now, one after the other, in the order
+// in which they were to.
 func (k *keeper) movesFrom(g *group) {
 	var under []*directory.Event
 	for e := range k.n.table().Moving() {
@@ -71,10 +76,45 @@ func (k *keeper) movesFrom(g *group) {
 			under = append(under, e)
 		}
 	}
+	slices.SortFunc(under, func(a, b *directory.Event) int { return cmp.Compare(a.Number, b.Number) })
 	for _, e := range under {
+		if !k.awaitTurn(e) {
+			return
+		}
+		if at := k.n.table().Event(e.ID); at == nil || at.Number != e.Number || at.To == 0 || !g.log.Leading() {
+			continue // it was cancelled, or is for somebody else to move
+		}
 		k.n.moves.turn.Lock()
 		k.move(g, e)
 		k.n.moves.turn.Unlock()
+	}
+}
+
+// awaitTurn waits until no event is moving that was to move before this one, anywhere
+// in the cluster: events that move at the same time share disks and processors, and
+// each of them stands still for longer. This is courtesy, and safety has no part in
+// it: when one of them does not get on, the others do not wait for it. false: the
+// node stops.
+func (k *keeper) awaitTurn(e *directory.Event) bool {
+	var first uint64
+	var since time.Time
+	for {
+		next := e.Number
+		for o := range k.n.table().Moving() {
+			next = min(next, o.Number)
+		}
+		if next == e.Number {
+			return true
+		}
+		if next != first {
+			first, since = next, time.Now()
+		}
+		if time.Since(since) > turnPatience {
+			return true
+		}
+		if !sleep(k.ctx, turnPause) {
+			return false
+		}
 	}
 }
 
@@ -318,7 +358,7 @@ func (m *move) drop(ctx context.Context) error {
 		if e == nil || e.Number > m.event.Number || e.To == 0 {
 			break
 		}
-		if !sleep(ctx, keepEvery) {
+		if !sleep(ctx, turnPause) {
 			return ctx.Err()
 		}
 	}

@@ -119,6 +119,10 @@ func (n *Node) openStores(context.Context) (err error) {
 	return err
 }
 
+// beatsPerTimeout is how many heartbeats a leader sends in the time without any after
+// which it is replaced.
+const beatsPerTimeout = 3
+
 // listenPeers lets other nodes in.
 func (n *Node) listenPeers(context.Context) error {
 	c := raftlog.PeerConfig{
@@ -128,6 +132,7 @@ func (n *Node) listenPeers(context.Context) error {
 		Addr:        n.peerOf,
 		Admit:       n.admitPeer,
 		Serve:       n.serveCall,
+		BeatEvery:   n.cfg.ElectionTimeout / beatsPerTimeout,
 		Dial:        n.cfg.dial,
 		Log:         n.log,
 	}
@@ -149,7 +154,7 @@ func (n *Node) listenPeers(context.Context) error {
 // startShards starts the replicas that the directory gives to this node. It waits
 // for those that need nobody else.
 func (n *Node) startShards(ctx context.Context) error {
-	if err := n.startReplicas(n.table()); err != nil {
+	if err := errors.Join(n.startReplicas(ctx, n.table()), ctx.Err()); err != nil {
 		return err
 	}
 	for g := range n.groups.Load().shards {

@@ -70,6 +70,7 @@ func TestOpenAPIEveryOperation(t *testing.T) {
 	s.post("/admin/nodes/n1/drain", obj{"drain": false}).ok(200)
 	s.post("/admin/events/all/move", obj{"shard": 2}).ok(202)
 	until(t, "the event has arrived", func() bool { return s.moving() == 0 })
+	s.get("/admin/events/all/move").ok(200)
 	s.do(call{method: "DELETE", url: s.admin + "/admin/events/all/move"}).ok(204)
 	s.get("/admin/audit").ok(200)
 	s.get("/admin/signing-keys").ok(200)

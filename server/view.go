@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -122,26 +121,37 @@ type movingJSON struct {
 }
 
 // askAll asks all nodes for their view, at once. Those that do not answer in time
-// are missing.
+// are missing, this node not excepted: its own replicas may be waiting for the disk.
 func (n *Node) askAll(ctx context.Context) map[string]*nodeAnswer {
 	ctx, cancel := context.WithTimeout(ctx, viewPatience)
 	defer cancel()
-	var mu sync.Mutex
-	var asked sync.WaitGroup
-	said := make(map[string]*nodeAnswer)
-	for _, node := range n.table().Nodes() {
-		asked.Go(func() {
+	type answer struct {
+		node string
+		said *nodeAnswer // nil: it is shown as down
+	}
+	nodes := n.table().Nodes()
+	answers := make(chan answer, len(nodes)) // nobody waits for those that come late
+	for _, node := range nodes {
+		go func() {
 			a, err := callJSON[nodeAnswer](ctx, n, node.Name, callNode, struct{}{})
 			if err != nil {
-				return // it is shown as down
+				a = nil
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			said[node.Name] = a
-		})
+			answers <- answer{node.Name, a}
+		}()
 	}
-	asked.Wait()
-	return said
+	all := make(map[string]*nodeAnswer)
+	for range nodes {
+		select {
+		case a := <-answers:
+			if a.said != nil {
+				all[a.node] = a.said
+			}
+		case <-ctx.Done():
+			return all
+		}
+	}
+	return all
 }
 
 // cluster serves GET /admin/cluster.

@@ -14,7 +14,7 @@ const (
 	// and a hundred times as long as looking takes: it costs at most a hundredth
 	// of a core, and an event whose rules were just changed is that late at most.
 	// The openings that a look has found are served to the millisecond.
-	wallScan  = 50 * time.Millisecond
+	wallScan  = 100 * time.Millisecond
 	wallShare = 100
 	// wallPatience bounds the wait for one batch of proposals.
 	wallPatience = 5 * time.Second
@@ -58,7 +58,7 @@ func (w *wallClock) run(ctx context.Context) {
 		for g := range w.n.groups.Load().shards {
 			next = min(next, w.scan(ctx, g))
 		}
-		pause := max(wallScan, wallShare*w.looked)
+		pause := max(raftlog.UntilStep(wallScan), wallShare*w.looked)
 		timer.Reset(min(pause, time.Until(time.UnixMilli(next))))
 	}
 }

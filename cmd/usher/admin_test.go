@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -260,12 +260,41 @@ func TestGoals(t *testing.T) {
 	if _, err := drained("n2")(view(without, two, on13)); err == nil {
 		t.Error("a node that was removed is waited for")
 	}
-	moving := &clusterView{Moving: []moveView{{Event: "gala", From: 1, To: 3, Number: 7}}}
-	a := new(adminCall)
-	if missing, err := a.eventIn(t.Context(), "gala", 2, 8)(moving); err != nil || missing == "" {
-		t.Errorf("a view from before the move: %q, %v", missing, err)
-	}
-	if _, err := a.eventIn(t.Context(), "gala", 2, 6)(moving); err == nil || errors.Is(err, context.Canceled) {
-		t.Errorf("a move after this one: %v", err)
+}
+
+// TestWaitForMove proves of what a node says about an event that it is waited on, that
+// it has moved, or that it never will.
+func TestWaitForMove(t *testing.T) {
+	var status int
+	var answer string
+	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		io.WriteString(w, answer)
+	}))
+	defer node.Close()
+	a := &adminCall{}
+	a.admins.values = []string{node.URL}
+	for what, c := range map[string]struct {
+		status              int
+		answer              string
+		missing, impossible string // what is said; both "": it has moved
+	}{
+		"the node is behind":   {200, `{"event":"gala","shard":1,"number":3}`, "does not know", ""},
+		"under way":            {200, `{"event":"gala","shard":1,"to":2,"number":7}`, "is moving", ""},
+		"there":                {200, `{"event":"gala","shard":2,"number":7}`, "", ""},
+		"cancelled":            {200, `{"event":"gala","shard":1,"number":7}`, "", "stays in shard 1"},
+		"it moves on":          {200, `{"event":"gala","shard":2,"to":3,"number":9}`, "", "moves to shard 3"},
+		"deleted":              {404, `{}`, "", "deleted"},
+		"not allowed":          {403, `{"title":"Not with this key"}`, "", "Not with this key"},
+		"the node has trouble": {503, `{"title":"No leader"}`, "No leader", ""},
+	} {
+		status, answer = c.status, c.answer
+		missing, err := a.eventIn(t.Context(), "gala", 2, 7)(nil)
+		switch {
+		case !strings.Contains(missing, c.missing) || (missing == "") != (c.missing == ""):
+			t.Errorf("%s: %q is missing, want %q", what, missing, c.missing)
+		case (err == nil) != (c.impossible == "") || err != nil && !strings.Contains(err.Error(), c.impossible):
+			t.Errorf("%s: %v, want %q", what, err, c.impossible)
+		}
 	}
 }

@@ -12,9 +12,6 @@ import (
 const (
 	// lookEvery is between two looks at a cluster that changes.
 	lookEvery = 250 * time.Millisecond
-	// moveDoubt is how long an event must be neither moving nor in its new shard
-	// until its move counts as cancelled: the nodes that are asked may be behind.
-	moveDoubt = 3 * time.Second
 	// behindEntries is how many entries a replica may lag and still count as one that
 	// could take over at once. Under load all of them lag a little.
 	behindEntries = 512
@@ -209,51 +206,32 @@ func atRest(c *clusterView) (string, error) {
 	return allSettled(nil)(c)
 }
 
-// eventIn is that an event has come to a shard by the move with that number. Which
-// shards have which events is in no view of the cluster, so a node is asked for it
-// when the event does not move.
+// eventIn is that an event has come to a shard by the move with that number. A node that
+// is behind shows an earlier one.
 func (a *adminCall) eventIn(ctx context.Context, key string, to uint32, number uint64) goal {
-	var doubt time.Time // since when it seems to stay where it is
-	return func(c *clusterView) (string, error) {
-		at := slices.IndexFunc(c.Moving, func(m moveView) bool { return m.Event == key })
-		if at >= 0 {
-			doubt = time.Time{}
-			if m := c.Moving[at]; m.Number > number {
-				return "", fmt.Errorf("the move is over: event %s moves to shard %d now", key, m.To)
-			}
-			return fmt.Sprintf("event %s is moving", key), nil
+	return func(*clusterView) (string, error) {
+		var m struct {
+			Shard, To uint32
+			Number    uint64
 		}
-		shard, err := a.shardOf(ctx, key)
+		_, err := a.ask(ctx, http.MethodGet, movePath(key), nil, &m)
+		p, said := errors.AsType[*problemError](err)
 		switch {
-		case err != nil:
-			return "", err
-		case shard == to:
-			return "", nil
-		case shard == 0:
+		case said && p.status == http.StatusNotFound:
 			return "", fmt.Errorf("event %s was deleted meanwhile", key)
-		case doubt.IsZero():
-			doubt = time.Now()
-		case time.Since(doubt) >= moveDoubt:
-			return "", fmt.Errorf("the move was cancelled: event %s stays in shard %d", key, shard)
+		case said && p.status < http.StatusInternalServerError:
+			return "", err
+		case err != nil:
+			return err.Error(), nil
+		case m.Number < number:
+			return fmt.Sprintf("the node does not know that event %s moves", key), nil
+		case m.Number > number && m.To != 0:
+			return "", fmt.Errorf("the move is over: event %s moves to shard %d now", key, m.To)
+		case m.To != 0:
+			return fmt.Sprintf("event %s is moving", key), nil
+		case m.Shard == to:
+			return "", nil
 		}
-		return fmt.Sprintf("event %s is in shard %d", key, shard), nil
+		return "", fmt.Errorf("the move was cancelled: event %s stays in shard %d", key, m.Shard)
 	}
-}
-
-// shardOf is the shard that an event is in; 0: there is no such event.
-func (a *adminCall) shardOf(ctx context.Context, key string) (uint32, error) {
-	c, err := a.dial(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer c.Close()
-	for e, err := range c.Events(ctx) {
-		if err != nil {
-			return 0, err
-		}
-		if e.Key == key {
-			return e.Shard, nil
-		}
-	}
-	return 0, nil
 }

@@ -18,11 +18,9 @@ import (
 
 const (
 	// refusedWithin is how long clients of a node that is cut off may wait until it
-	// says that it cannot decide: until it no longer leads. A frontend looks for
-	// another leader then, until its connections to the others have been silent for
-	// 1.5 s.
-	refusedWithin     = time.Second
-	refusedWithinHTTP = 2 * time.Second
+	// says that it cannot decide: until it no longer leads, and its connections to the
+	// others have been silent for as long.
+	refusedWithin = time.Second
 	// cutFor is how long a leader is cut off, at least.
 	cutFor = 3 * time.Second
 )
@@ -111,7 +109,7 @@ func complain(t *testing.T, n *proc.Node, ev *client.Event, until time.Time) str
 		}
 		said[fmt.Sprintf("HTTP %d %s", resp.StatusCode, a.Code)]++
 	}
-	if slowest[0] > refusedWithin || slowest[1] > refusedWithinHTTP {
+	if slowest[0] > refusedWithin || slowest[1] > refusedWithin {
 		t.Errorf("clients of the node that is cut off waited for %v, over HTTP for %v", slowest[0], slowest[1])
 	}
 	if said[wire.StatusUnavailable.String()]+said[wire.StatusMoved.String()] == 0 {

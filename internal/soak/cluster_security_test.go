@@ -58,7 +58,7 @@ func testClusterSecurity(t *testing.T) {
 		heard string // in that of the node
 	}{
 		{"another authority", append(peerTLS(foreign, "n4"), join...), "cannot join", "certificate"},
-		{"no certificate", join, "cannot join", "TLS"},
+		{"no certificate", join, "no certificate between nodes", "no certificate between nodes"},
 		{"another node's certificate", append(peerTLS(certs, "n2"), join...), "cannot join", "n2"},
 	} {
 		mark := len(cl.Nodes[0].Output())
