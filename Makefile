@@ -3,7 +3,7 @@
 GO ?= go
 BIN := bin/usher
 
-.PHONY: all build demo test vet soak fuzz bench clean
+.PHONY: all build demo test test-baselines vet soak fuzz bench baselines wrong clean
 
 all: build
 
@@ -18,6 +18,12 @@ demo: build
 # than `go test ./...` does (-short).
 test: vet
 	$(GO) test -race -short -timeout 10m ./...
+	@$(MAKE) --no-print-directory test-baselines
+
+# The module of the baselines, which has dependencies of its own. Tests of a server
+# that is not installed are skipped.
+test-baselines: build
+	cd bench/baselines && $(GO) vet ./... && $(GO) test -short -timeout 5m ./...
 
 vet:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -45,5 +51,14 @@ fuzz:
 bench: build
 	@set -e; for w in hold stampede cycle best map maphttp; do $(BIN) bench $$w; done
 
+# Usher beside PostgreSQL, Redis and etcd: one table. Installs what is missing if
+# root asks. BASELINES="--runs 1 --duration 2s --systems redis" for less of it.
+baselines: build
+	cd bench/baselines && $(GO) run . install && $(GO) run . $(BASELINES)
+
+# What each of them does wrong, and Usher in the same experiments.
+wrong: build
+	cd bench/baselines && $(GO) run . install && $(GO) run . wrong
+
 clean:
-	rm -rf bin usher-data soak-data
+	rm -rf bin bench/baselines/bin usher-data soak-data
