@@ -42,7 +42,7 @@ type hallway struct {
 	event *client.Event
 	work  sync.WaitGroup
 
-	joined, came, late, booked, refused atomic.Int64
+	joined, came, late, booked, refused, killed atomic.Int64
 
 	mu      sync.Mutex
 	joins   []roomJoin
@@ -100,8 +100,8 @@ func testRoom(t *testing.T, plan roomPlan) {
 	close(over)
 	killer.Wait()
 	h.audit()
-	t.Logf("%d joined, %d came in, %d of them booked, %d were too slow to come, in %v; %d calls were tried again",
-		h.joined.Load(), h.came.Load(), h.booked.Load(), h.late.Load(), time.Since(began).Round(time.Second), h.refused.Load())
+	t.Logf("%d joined, %d came in, %d of them booked, %d were too slow to come, in %v; %d leaders were killed, %d looks were at a replica that was behind",
+		h.joined.Load(), h.came.Load(), h.booked.Load(), h.late.Load(), time.Since(began).Round(time.Second), h.killed.Load(), h.refused.Load())
 	cl.StopAll()
 }
 
@@ -319,6 +319,7 @@ func (h *hallway) killLeaders(cl *proc.Cluster, over chan struct{}) {
 			continue
 		}
 		cl.Kill(at)
+		h.killed.Add(1)
 		cl.Start(at)
 		cl.AwaitSettled()
 	}
