@@ -181,6 +181,10 @@ func shardsOf(t *testing.T, c *client.Client) map[string]uint32 {
 	return shards
 }
 
+// lastWord is how many entries a replica may lag in a cluster in which nothing happens:
+// of the last one, which is empty, it hears with the next.
+const lastWord = 1
+
 // sameMaps compares the maps of events as every node has them itself, once all
 // replicas have applied the same.
 func sameMaps(t *testing.T, cl *proc.Cluster, x *crowd) {
@@ -188,7 +192,7 @@ func sameMaps(t *testing.T, cl *proc.Cluster, x *crowd) {
 	cl.Await("all replicas have applied the same", func(v *proc.View) bool {
 		for _, g := range v.Groups {
 			for _, m := range g.Members {
-				if m.Lag != 0 {
+				if m.Lag > lastWord {
 					return false
 				}
 			}
