@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/usher-seats/usher/server/pages"
 	"github.com/usher-seats/usher/wire"
 )
@@ -112,17 +114,20 @@ func (q *request) file(f *pages.File) *problem {
 	if coding == codingS2 || len(f.Body) < minPacked {
 		coding = identity
 	}
-	q.ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
-	if q.notModified(strconv.Quote(f.Tag + "-" + coding)) {
+	h := &q.ctx.Response.Header
+	etag := strconv.Quote(f.Tag + "-" + coding)
+	h.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
+	h.Set(fasthttp.HeaderETag, etag)
+	h.Add(fasthttp.HeaderVary, fasthttp.HeaderAcceptEncoding)
+	h.Set(fasthttp.HeaderCacheControl, "no-cache") // keep it, but ask each time
+	if etagMatches(string(q.ctx.Request.Header.Peek(fasthttp.HeaderIfNoneMatch)), etag) {
+		q.notModified()
 		return nil
 	}
 	body := f.Body
 	if coding != identity {
-		body = f.Packed(coding, func(b []byte) []byte {
-			packed, _ := q.n.packers.pack(packings[coding], b) // sent even if it is no smaller
-			return packed
-		})
-		q.ctx.Response.Header.Set("Content-Encoding", coding)
+		body = f.Packed(coding, func(b []byte) []byte { return q.n.pack(coding, b) })
+		h.Set(fasthttp.HeaderContentEncoding, coding)
 	}
 	q.ctx.SetContentType(f.Media)
 	q.ctx.Response.SetBodyRaw(body) // shared: nobody writes to it
