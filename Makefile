@@ -3,7 +3,7 @@
 GO ?= go
 BIN := bin/usher
 
-.PHONY: all build demo test test-baselines vet soak fuzz bench baselines wrong clean
+.PHONY: all build demo test test-baselines vet soak e2e fuzz bench baselines wrong clean
 
 all: build
 
@@ -38,6 +38,12 @@ soak: build
 	USHER_ORACLE_OPS=10000000 $(GO) test -timeout 1h -count 1 -run 'TestOracle' ./shard
 	RAFTLOG_SOAK=10 RAFTLOG_DISK_GB=20 $(GO) test -timeout 1h -count 1 ./raftlog
 	SOAK_SCALE=$(SOAK_SCALE) $(GO) test -tags soak -timeout 3h -count 1 -v -run 'Soak' ./internal/soak
+
+# The pages in a real Chromium, which must be installed: from the queue to a ticket,
+# with sockets and nodes failing on the way, by keyboard, with axe-core, and the
+# operator's page. Renews the pictures in docs/images.
+e2e:
+	cd internal/e2e && $(GO) vet ./... && $(GO) test -timeout 30m -count 1 -v ./...
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 30s

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/pprofhandler"
@@ -26,7 +27,7 @@ func (n *Node) startAdmin() error {
 	if n.cfg.Admin == Off {
 		return nil
 	}
-	f := newFrontend(n, "admin", adminRoutes())
+	f := newFrontend(n, "admin", slices.Concat(adminRoutes(), operatorRoutes(), operatorPageRoutes()))
 	f.keyless = true
 	f.metrics = newMetrics(n)
 	f.streaming(restorePath)

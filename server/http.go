@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,7 +101,7 @@ func (n *Node) startHTTP() error {
 	if err := n.startLive(); err != nil {
 		return err
 	}
-	f := newFrontend(n, "http", apiRoutes())
+	f := newFrontend(n, "http", slices.Concat(apiRoutes(), pageRoutes()))
 	if err := f.listen(n.cfg.HTTP, n.cfg.MaxHTTPConns, n.cfg.MaxHTTPConnsPerIP); err != nil {
 		return err
 	}

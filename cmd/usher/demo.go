@@ -106,7 +106,10 @@ func runDemo(ctx context.Context, c server.Config, o bench.SelloutOptions, once 
 	for i, n := range nodes {
 		if n.Leads(o.Key) {
 			fmt.Fprintf(stdout, `
-The others go on until Ctrl-C. n%d leads the event now. Try:
+The others go on until Ctrl-C. n%d leads the event now. Look at
+  http://%[2]s/e/%[3]s (the buyer's page)
+  http://%[4]s/ (the operator's page)
+or try
   curl http://%[2]s/v1/events/%[3]s
   curl http://%[2]s/v1/events/%[3]s/seats
   bin/usher admin cluster --admin-url http://%[4]s

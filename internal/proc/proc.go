@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,6 +24,9 @@ import (
 // startTimeout is how long a node may take to be ready; a test that measures
 // the start reads Node.Started.
 const startTimeout = 60 * time.Second
+
+// module is what is built.
+const module = "github.com/usher-seats/usher"
 
 // built is the directory with the binary; nil: none was built.
 var built atomic.Pointer[string]
@@ -46,7 +50,14 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	built.Store(&dir)
 	bin := filepath.Join(dir, "usher")
-	out, err := exec.Command("go", "build", "-o", bin, "github.com/usher-seats/usher/cmd/usher").CombinedOutput()
+	// In its own module: tests that are a module of theirs do not have all that it needs.
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		return "", fmt.Errorf("find usher: %w", err)
+	}
+	build := exec.Command("go", "build", "-o", bin, module+"/cmd/usher")
+	build.Dir = strings.TrimSpace(string(root))
+	out, err := build.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build usher: %w\n%s", err, out)
 	}
