@@ -40,7 +40,7 @@ func chosen(label string) string {
 // inside waits until the buyer sees the map, with the seats as they are.
 func (v *tab) inside() {
 	v.t.Helper()
-	v.await(seen("choose") + " && usher.seating?.map.scale > 0 && usher.seating.seats.version !== \"\"")
+	v.await(seen("choose") + " && usher.seating?.map.scale > 0 && usher.seating.counted")
 	v.settled()
 }
 

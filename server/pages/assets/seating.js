@@ -191,10 +191,12 @@ export class Seating {
       say(`${lost.map((id) => this.places.label(id)).join(", ")} was taken by somebody else.`);
       this.list();
     }
+    if (this.seats.version === "") return; // the map is still on its way
     this.counting ??= setTimeout(() => {
       this.counting = undefined;
+      this.counted = true;
       this.count();
-    }, 200);
+    }, this.counted ? 200 : 0);
   }
 
   // count puts the numbers of free places into the legend and the areas.
