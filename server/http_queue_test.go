@@ -145,7 +145,7 @@ func TestHTTPQueueFrame(t *testing.T) {
 	s := newSite(t, nil)
 	e := s.event("gala", 1, nil)
 	s.putRoom(e+"/queue", obj{"limit": 1, "rate_per_s": 2.5, "opens_at": "2999-01-01T00:00:00Z", "entropy_source": "a beacon"}).ok(200)
-	a := s.get(e+"/queue").ok(200).want("state", "before").want("opens_at", "2999-01-01T00:00:00.000Z").want("rate_per_s", 2.5).want("ms_per_visitor", 400)
+	a := s.get(e+"/queue").ok(200).want("state", "before").want("opens_at", "2999-01-01T00:00:00.000Z").want("rate_per_s", 2.5).want("ms_per_visitor", 150000)
 	if got := a.header.Get("Cache-Control"); got != "public, max-age=1" {
 		t.Errorf("Cache-Control is %q", got)
 	}

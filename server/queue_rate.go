@@ -17,6 +17,13 @@ const (
 	rateLeast   = 2 * time.Second  // of measuring before a rate is believed
 	rateSamples = int(rateSpan/rateEvery) + 1
 
+	// visitSpan is over about how long the time that visitors stay is an average.
+	visitSpan = 5 * time.Minute
+	// priorVisits is how much the assumed length of a visit counts: as this many.
+	priorVisits = 2
+	// priorStay is the share of a pass's life that a visitor is assumed to stay.
+	priorStay = 0.25
+
 	// What is assumed of visitors before there were any counts as much as this many
 	// of them.
 	priorVisitors = 10
@@ -28,14 +35,20 @@ const (
 type rateSample struct {
 	now     wire.Millis
 	serving uint64
-	calling bool // it was open and somebody waited
+	calling bool   // it was open and somebody waited
+	within  uint64 // places taken, by those inside and for those called
 }
 
-// A rateMeter measures how fast a room calls visitors while some wait. Its owner is
-// whoever holds the lock of the frame it belongs to.
+// A rateMeter measures how fast a room calls visitors while some wait, and how long
+// a visitor takes a place. Its owner is whoever holds the lock of the frame it
+// belongs to.
 type rateMeter struct {
 	room    wire.RoomID
 	samples []rateSample // the oldest first; at most rateSamples
+
+	// Of the last few minutes, the older the less: seconds that places were taken, and
+	// how many became free.
+	stay, gone float64
 }
 
 // add notes what a room says of itself.
@@ -43,15 +56,37 @@ func (m *rateMeter) add(info *wire.QueueInfo) {
 	last := len(m.samples) - 1
 	switch {
 	case info.Room != m.room, last >= 0 && (info.Now < m.samples[last].now || info.Serving < m.samples[last].serving):
-		m.room, m.samples = info.Room, m.samples[:0] // another room, or another leader's view
+		*m = rateMeter{room: info.Room, samples: m.samples[:0]} // another room, or another leader's view
 	case last >= 0 && time.Duration(info.Now-m.samples[last].now)*time.Millisecond < rateEvery:
 		return
 	}
 	if len(m.samples) == rateSamples {
 		m.samples = append(m.samples[:0], m.samples[1:]...)
 	}
-	calling := info.State == wire.QueueOpen && info.Issued > info.Serving
-	m.samples = append(m.samples, rateSample{info.Now, info.Serving, calling})
+	s := rateSample{
+		now:     info.Now,
+		serving: info.Serving,
+		calling: info.State == wire.QueueOpen && info.Issued > info.Serving,
+		within:  uint64(info.Inside) + uint64(info.Outstanding),
+	}
+	if n := len(m.samples); n > 0 {
+		m.visits(m.samples[n-1], s)
+	}
+	m.samples = append(m.samples, s)
+}
+
+// visits counts what places were taken and given up between two samples.
+func (m *rateMeter) visits(from, to rateSample) {
+	seconds := float64(to.now-from.now) / 1000
+	keep := math.Exp(-seconds / visitSpan.Seconds())
+	m.stay = m.stay*keep + float64(from.within+to.within)/2*seconds
+	m.gone = m.gone*keep + max(0, float64(to.serving+from.within)-float64(from.serving+to.within))
+}
+
+// visit is how long a place is taken, in seconds.
+func (m *rateMeter) visit(c *wire.RoomConfig) float64 {
+	assumed := priorStay * float64(c.PassTTL) / 1000
+	return (m.stay + priorVisits*assumed) / (m.gone + priorVisits)
 }
 
 // perSecond is how many visitors per second were called while some waited; false if
@@ -85,15 +120,13 @@ type outlook struct {
 func (m *rateMeter) outlook(info *wire.QueueInfo) outlook {
 	c := &info.Config
 	o := outlook{perSecond: float64(c.Rate) / 1000}
-	fastest := 1 / o.perSecond
-	// Even if nobody leaves early, all who are inside have left after a visit.
-	slowest := max(fastest, float64(c.Grace+c.PassTTL)/1000/float64(c.Limit))
-	pace := fastest
-	if rate, ok := m.perSecond(); ok {
-		o.measured = rate
-		pace = min(max(1/rate, fastest), slowest) // 1/0 is +Inf
-	}
-	o.msPer = pace * 1000
+	o.measured, _ = m.perSecond()
+	// A full room calls as many as leave: its places, divided by how long each is
+	// taken (Little, "A Proof for the Queuing Formula L = λW", 1961). The rate at which
+	// numbers were called would say less: it is that of the rush when a room opens,
+	// and none while all of its first visitors are still there.
+	full := min(m.visit(c), float64(c.Grace+c.PassTTL)/1000) / float64(c.Limit)
+	o.msPer = max(1/o.perSecond, full) * 1000
 	called := info.Redeemed + info.Lapsed
 	o.show = float64(info.Redeemed+priorVisitors) / float64(called+priorVisitors)
 	visits := float64(info.Redeemed) - float64(info.Inside)
