@@ -52,6 +52,9 @@ type Inventory struct {
 
 	stop    context.CancelFunc // ends the sweeper
 	sweeper sync.WaitGroup
+
+	mu      sync.Mutex
+	auditor *pgx.Conn // nil until the first Find
 }
 
 // Start runs a server.
@@ -147,12 +150,12 @@ func (p *Inventory) States(answer []byte, seats int) ([]inventory.State, error) 
 }
 
 func (p *Inventory) Find(ctx context.Context, event int, r inventory.Receipt) (inventory.Found, error) {
-	c, err := pgx.Connect(ctx, p.server.URL())
-	if err != nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.openAuditLocked(ctx); err != nil {
 		return inventory.Found{}, err
 	}
-	defer c.Close(ctx)
-	rows, err := c.Query(ctx, findHold, event, int64(r.Number))
+	rows, err := p.auditor.Query(ctx, findHold, event, int64(r.Number))
 	if err != nil {
 		return inventory.Found{}, err
 	}
@@ -170,6 +173,24 @@ func (p *Inventory) Find(ctx context.Context, event int, r inventory.Receipt) (i
 	return f, err
 }
 
+// openAuditLocked connects once, and makes the index that an audit by holds wants
+// and a sale would only pay for.
+func (p *Inventory) openAuditLocked(ctx context.Context) error {
+	if p.auditor != nil {
+		return nil
+	}
+	c, err := pgx.Connect(ctx, p.server.URL())
+	if err != nil {
+		return err
+	}
+	if _, err := c.Exec(ctx, auditIndex); err != nil {
+		c.Close(ctx)
+		return err
+	}
+	p.auditor = c
+	return nil
+}
+
 func (p *Inventory) CPU() (time.Duration, error) { return process.CPU(p.server.process) }
 
 func (p *Inventory) Close() {
@@ -177,5 +198,5 @@ func (p *Inventory) Close() {
 		p.stop()
 		p.sweeper.Wait()
 	}
-	p.server.Remove()
+	p.server.Remove() // and with it whoever is connected
 }

@@ -38,16 +38,23 @@ const (
 	bestCall      = `SELECT best($1, $2, $3, $4)`
 
 	// The seats of a hold share its time, so these change all of them or none. The
-	// client names the seats, which saves an index on hold.
-	confirmSeats     = `UPDATE seats SET status = 2, expires = 'infinity' WHERE event = $1 AND seat = ANY ($2) AND hold = $3 AND status = 1 AND expires > now()`
-	confirmSwept     = `UPDATE seats SET status = 2, expires = 'infinity' WHERE event = $1 AND seat = ANY ($2) AND hold = $3 AND status = 1`
+	// client names the seats, which saves an index on hold. They lock in the order of
+	// seats too: somebody who has just lost may wait for one of them with another
+	// locked.
+	mine = `WITH mine AS MATERIALIZED (
+		SELECT seat FROM seats WHERE event = $1 AND seat = ANY ($2) AND hold = $3 AND status = 1 ORDER BY seat FOR NO KEY UPDATE)
+	UPDATE seats SET `
+	whereMine        = ` FROM mine WHERE event = $1 AND seats.seat = mine.seat`
+	confirmSwept     = mine + `status = 2, expires = 'infinity'` + whereMine
+	confirmSeats     = confirmSwept + ` AND expires > now()`
+	releaseSeats     = mine + `status = 0, hold = 0, expires = 'infinity'` + whereMine
 	confirmBatchCall = `SELECT confirm_batch($1, $2, $3)`
-	releaseSeats     = `UPDATE seats SET status = 0, hold = 0, expires = 'infinity' WHERE event = $1 AND seat = ANY ($2) AND hold = $3 AND status = 1`
 
 	// A character per seat. Aggregating is cheaper than sending 50,000 rows.
 	readMap = `SELECT string_agg(state, '') FROM (
 		SELECT chr(48 + CASE WHEN status = 1 AND expires <= now() THEN 0 ELSE status END) AS state
 		FROM seats WHERE event = $1 ORDER BY seat) states`
 
-	findHold = `SELECT seat, status FROM seats WHERE event = $1 AND hold = $2 AND status <> 0 ORDER BY seat`
+	auditIndex = `CREATE INDEX seats_hold ON seats (hold)`
+	findHold   = `SELECT seat, status FROM seats WHERE event = $1 AND hold = $2 AND status <> 0 ORDER BY seat`
 )

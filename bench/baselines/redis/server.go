@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -87,6 +88,10 @@ func (s *Server) Start(ctx context.Context) error {
 	})
 }
 
+// answerTimeout bounds what a client waits for an answer, as long as others' scripts
+// are served before it.
+const answerTimeout = time.Minute
+
 // Client is one connection that pipelines.
 func (s *Server) Client() (rueidis.Client, error) {
 	return rueidis.NewClient(rueidis.ClientOption{
@@ -96,6 +101,7 @@ func (s *Server) Client() (rueidis.Client, error) {
 		ForceSingleClient: true,
 		AlwaysPipelining:  true,
 		PipelineMultiplex: -1,
+		ConnWriteTimeout:  answerTimeout,
 	})
 }
 
