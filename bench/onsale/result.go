@@ -228,6 +228,7 @@ func (r *run) audit(res *report.Result) {
 	defer cancel()
 	rep, notes, err := r.check(ctx)
 	res.Notes = append(res.Notes, notes...)
+	res.Notes = append(res.Notes, fmt.Sprintf("the slowest change took %v, which is what the audit's rule late allows a commit", r.ledger.slowest.Round(time.Millisecond)))
 	switch {
 	case err != nil:
 		res.Audit = "failed: " + err.Error()
