@@ -99,7 +99,7 @@ func (l *lane) play(ctx context.Context) {
 		if done {
 			return
 		}
-		next := now.Truncate(time.Millisecond) + time.Millisecond - l.run.now()
+		next := now.Truncate(pace) + pace - l.run.now()
 		timer.Reset(max(next, 0))
 		if !stuck && next <= 0 {
 			continue

@@ -23,8 +23,12 @@ type Options struct {
 
 const (
 	// lanes is into how many parts the crowd is divided: senders and readers of
-	// each share a lock.
-	lanes = 4
+	// each share a lock. Each writes to each node, so more lanes mean more and smaller
+	// writes.
+	lanes = 2
+
+	// pace is how often a lane looks who is due. It counts as latency.
+	pace = 2 * time.Millisecond
 
 	// drainTime is how long a run waits, after its end, without any answer coming.
 	// As long as some come it goes on until all users who woke have been served.
