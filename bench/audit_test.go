@@ -148,13 +148,3 @@ func TestBestFindsLies(t *testing.T) {
 	_, err = b.done(0, wire.Header{Kind: wire.KindHoldBest}, somebodys)
 	mustFail(t, err, "somebody has it")
 }
-
-func TestMetricsAreRead(t *testing.T) {
-	got, err := parseMetrics(strings.NewReader("# HELP a b\na{x=\"1\"} 2\na{x=\"2\"} 3.5\nb 1e3\n"))
-	if err != nil || got["a"] != 5.5 || got["b"] != 1000 {
-		t.Fatalf("%v %v", got, err)
-	}
-	if _, err := parseMetrics(strings.NewReader("a b\n")); err == nil {
-		t.Error("a line without a number was accepted")
-	}
-}

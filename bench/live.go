@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/usher-seats/usher/bench/metrics"
 	"github.com/usher-seats/usher/client"
 	"github.com/usher-seats/usher/wire"
 )
@@ -259,7 +260,7 @@ func pause(ctx context.Context, d time.Duration) error {
 func (l *liveRun) scrape(ctx context.Context) (map[string]float64, error) {
 	sums := make(map[string]float64)
 	for _, url := range l.o.Metric {
-		m, err := scrape(ctx, url)
+		m, err := metrics.Scrape(ctx, url)
 		if err != nil {
 			return nil, err
 		}

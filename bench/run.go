@@ -10,6 +10,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"github.com/usher-seats/usher/bench/metrics"
 	"github.com/usher-seats/usher/client"
 )
 
@@ -55,7 +56,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 
 	r := newResult(o)
-	before, err := scrape(ctx, o.Metrics)
+	before, err := metrics.Scrape(ctx, o.Metrics)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +68,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, err := scrape(ctx, o.Metrics)
+	after, err := metrics.Scrape(ctx, o.Metrics)
 	if err != nil {
 		return nil, err
 	}

@@ -104,6 +104,12 @@ func (e *Event) Queue(ctx context.Context) (*QueueStatus, error) {
 	return e.queue(ctx, Latest)
 }
 
+// QueueNow reads the event's waiting room with all that was acknowledged before, at
+// the price of a turn through the log.
+func (e *Event) QueueNow(ctx context.Context) (*QueueStatus, error) {
+	return e.queue(ctx, Consistent)
+}
+
 func (e *Event) queue(ctx context.Context, f Freshness) (*QueueStatus, error) {
 	s := new(QueueStatus)
 	q := e.read("read queue", wire.KindQueue, (&wire.EventRef{Event: e.id}).Append)

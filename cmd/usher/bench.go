@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -17,22 +16,30 @@ ledger; a run whose audit fails ends with exit code 1. WORKLOAD is one of:
 
   ` + strings.Join(bench.Workloads(), "\n  ") + `
   live      many subscribers watch an event whose seats change: usher bench live -h
+  onsale    a whole on-sale with millions of users: see ` + "`usher bench onsale -h`" + `
 
 Without --addr it starts a node of its own, as a process of its own, with an
 empty data directory that is removed afterwards, and measures that. Figures
 include the load generator, which shares the machine with such a node.
 
   usher bench hold
-  usher bench stampede --conns 16 --depth 512 --duration 60s --json
+  usher bench stampede --conns 16 --depth 512 --duration 60s --json > a.json
+  usher bench compare a.json b.json
 `
 
 // benchmark runs one workload.
 func benchmark(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) > 0 && args[0] == "live" {
-		return benchLive(ctx, args[1:], stdout)
-	}
-	if len(args) > 0 && args[0] == crowdCommand {
-		return crowdMain(ctx, os.Stdin, stdout)
+	if len(args) > 0 {
+		switch args[0] {
+		case "live":
+			return benchLive(ctx, args[1:], stdout)
+		case crowdCommand:
+			return crowdMain(ctx, os.Stdin, stdout)
+		case "onsale":
+			return benchOnsale(ctx, args[1:], stdout, stderr)
+		case "compare":
+			return compareResults(args[1:], stdout)
+		}
 	}
 	var o bench.Options
 	var connect connectFlags
@@ -111,30 +118,4 @@ func isTerminal(w io.Writer) bool {
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// oneNodeBanner is what serve says when it is ready; see serveNode.
-const oneNodeBanner = "usher serves after "
-
-// readBanner finds the addresses in what serve prints when it is ready.
-func readBanner(line string) (addr, http, admin string, err error) {
-	_, text, ok := strings.Cut(line, oneNodeBanner)
-	if !ok {
-		return "", "", "", fmt.Errorf("the node did not start: %s", strings.TrimSpace(line))
-	}
-	for part := range strings.SplitSeq(text, ", ") {
-		if at, ok := strings.CutPrefix(part, "admin on "); ok {
-			admin = at
-		}
-		if at, ok := strings.CutPrefix(part, "HTTP on "); ok {
-			http = at
-		}
-		if _, at, ok := strings.Cut(part, "binary protocol on "); ok {
-			addr = at
-		}
-	}
-	if addr == "" || http == "" || admin == "" {
-		return "", "", "", fmt.Errorf("the node started with no address: %s", strings.TrimSpace(line))
-	}
-	return addr, http, admin, nil
 }

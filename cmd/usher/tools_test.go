@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -58,6 +59,36 @@ func TestBenchLive(t *testing.T) {
 	}
 }
 
+// TestBenchOnsale proves that an on-sale against a cluster that bench starts ends with
+// an audit, a page and a result that can be compared, and leaves nothing behind.
+func TestBenchOnsale(t *testing.T) {
+	data, dir := t.TempDir(), t.TempDir()
+	page, result := filepath.Join(dir, "r.html"), filepath.Join(dir, "r.json")
+	out, err := proc.Command(t, "bench", "onsale", "--preset", "arena", "--users", "0.5k", "--compression", "1000",
+		"--html", page, "--json-file", result, "--json", "--data", data).Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var r struct {
+		Workload, Scenario, Audit string
+		Users                     int
+		Ops                       float64 `json:"ops_per_s"`
+	}
+	if err := json.Unmarshal(out, &r); err != nil || r.Workload != "onsale" || r.Scenario != "arena" || r.Users != 500 || r.Ops <= 0 || r.Audit != "ok" {
+		t.Errorf("%v: %s", err, out)
+	}
+	if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), "uPlot") || !strings.Contains(string(text), "arena") {
+		t.Errorf("the page: %v, %d bytes", err, len(text))
+	}
+	stdout, stderr, code := invoke(t, "bench", "compare", result, result)
+	if code != exitDone || !strings.Contains(stdout, "1.00") {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	if left, err := os.ReadDir(data); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
 // TestToolsWrongUsage proves that mistakes cost nothing and are explained.
 func TestToolsWrongUsage(t *testing.T) {
 	for _, c := range []struct {
@@ -70,6 +101,12 @@ func TestToolsWrongUsage(t *testing.T) {
 		{[]string{"bench", "live", "--http", "127.0.0.1:1"}, "together"},
 		{[]string{"bench", "hold", "--seats", "7"}, "1,000 to 200,000"},
 		{[]string{"bench", "hold", "now"}, `"now"`},
+		{[]string{"bench", "onsale"}, "--preset and --scenario"},
+		{[]string{"bench", "onsale", "--preset", "opera"}, "theatre-week"},
+		{[]string{"bench", "onsale", "--preset", "arena", "--users", "10G"}, "20k or 10M"},
+		{[]string{"bench", "onsale", "--preset", "arena", "--nodes", "99"}, "1 to 9"},
+		{[]string{"bench", "onsale", "--preset", "arena", "--compression", "0.1"}, "compression is 0.1"},
+		{[]string{"bench", "compare", "a.json"}, "A.json B.json"},
 		{[]string{"demo", "--seats", "1"}, "1,000 to 200,000"},
 		{[]string{"demo", "--buyers", "0"}, "1 to 10,000"},
 		{[]string{"admin"}, "usher admin -h"},
