@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-var testName = regexp.MustCompile("`([a-z/]+)/((?:Test|Fuzz)[A-Za-z]+)`")
+var testName = regexp.MustCompile("`([a-z0-9/]+)/((?:Test|Fuzz)[A-Za-z]+)`")
 
 // TestPromisesNameTests proves that docs/promises.md names tests that exist, and
 // several for every promise.
