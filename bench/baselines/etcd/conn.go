@@ -113,7 +113,7 @@ func (c *conn) change(ctx context.Context, r *inventory.Request, number string, 
 }
 
 // rowsRead is how many rows best available reads at a time.
-const rowsRead = 8
+const rowsRead = 4
 
 // best reads some rows, finds a group that is free, and takes it, if nobody was
 // faster; else the next one. Callers begin at different groups of what they have
