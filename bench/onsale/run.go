@@ -150,9 +150,12 @@ func (r *run) prepare() error {
 		return err
 	}
 	r.start = time.Now() // of what is done now; the real one follows
-	for i := range lanes {
-		r.lanes = append(r.lanes, newLane(r, i))
+	r.lanes = make([]*lane, lanes)
+	var making sync.WaitGroup
+	for i := range r.lanes {
+		making.Go(func() { r.lanes[i] = newLane(r, i) })
 	}
+	making.Wait()
 	for _, l := range r.lanes {
 		for _, addr := range r.addrs {
 			k, err := dialLink(r.ctx, l, addr)
