@@ -279,6 +279,7 @@ func TestLeadersMachineIsOff(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		synctest.Wait() // or the second is still being made, by a machine that is off
 		c.meddle(func(s *session, h wire.Header, body []byte) bool { return s.addr == "a" })
 		c.power("a", false)
 		c.hall.lead("b")

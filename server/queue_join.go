@@ -29,7 +29,7 @@ type join struct {
 // joins brings the joins that come to a node to their shards. Those of single
 // visitors to one event are gathered: while one operation is on its way, all who
 // come wait and are the next. So a join alone waits for nobody, in a crowd one
-// operation carries a thousand, and who came first is first. What one operation
+// operation carries thousands, and who came first is first. What one operation
 // answers is signed while the next is on its way.
 //
 // Whoever takes many numbers, or gives a request id of his own to repeat, gets an
@@ -129,8 +129,11 @@ func (j *joins) run(event wire.EventID, g *gathering) {
 func (j *joins) next(event wire.EventID, g *gathering) []join {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	n := 0
-	for n < len(g.list) && n < wire.MaxJoins && g.list[n].named == g.list[0].named {
+	n, most := 0, wire.MaxIssue
+	if len(g.list) > 0 && g.list[0].named {
+		most = wire.MaxJoins
+	}
+	for n < min(len(g.list), most) && g.list[n].named == g.list[0].named {
 		n++
 	}
 	if n == 0 {

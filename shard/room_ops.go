@@ -129,8 +129,10 @@ func (s *Shard) issue(q *request) (wire.Status, []byte) {
 	}
 	n := int(o.Count)
 	switch {
-	case n < 1 || n > wire.MaxJoins:
-		return s.text(wire.StatusBadRequest, "the request asks for %d numbers; it must ask for 1 to %d", n, wire.MaxJoins)
+	case n < 1:
+		return s.text(wire.StatusBadRequest, "the request asks for no numbers; it must ask for 1 to %d", wire.MaxIssue)
+	case len(o.Visitors) != 0 && n > wire.MaxJoins:
+		return s.text(wire.StatusBadRequest, "the request names %d visitors; it may name %d", n, wire.MaxJoins)
 	case len(o.Visitors) != 0 && len(o.Visitors) != n*wire.VisitorSize:
 		return s.text(wire.StatusBadRequest, "%d numbers for visitors of %d bytes; each has %d", n, len(o.Visitors), wire.VisitorSize)
 	}

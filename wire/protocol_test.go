@@ -167,7 +167,7 @@ func TestPageNamesTheLimits(t *testing.T) {
 		"MaxRequestBody": MaxRequestBody, "MaxAnswerBody": MaxAnswerBody, "MaxBatchOps": MaxBatchOps,
 		"MaxChunk": MaxChunk, "MaxOpSeats": MaxOpSeats, "MaxSeats": MaxSeats, "MaxRowSeats": MaxRowSeats, "MaxRuleTime": MaxRuleTime,
 		"MaxRoomLimit": MaxRoomLimit, "MaxRoomRate": MaxRoomRate, "MaxRoomTime": MaxRoomTime, "MaxSource": MaxSource,
-		"MaxEntropy": MaxEntropy, "MaxJoins": MaxJoins, "MaxNumbers": MaxNumbers,
+		"MaxEntropy": MaxEntropy, "MaxJoins": MaxJoins, "MaxIssue": MaxIssue, "MaxNumbers": MaxNumbers,
 	} {
 		if !strings.Contains(page, thousands(limit)) {
 			t.Errorf("the page does not say %s, which is %s", thousands(limit), name)

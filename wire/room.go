@@ -18,8 +18,11 @@ const (
 	MaxSource = 512
 	// MaxEntropy bounds a draw's outside entropy, in bytes.
 	MaxEntropy = 1024
-	// MaxJoins bounds the numbers that one Join or Issue asks for.
+	// MaxJoins bounds the numbers that one Join asks for, and the visitors that one
+	// Issue names.
 	MaxJoins = 1000
+	// MaxIssue bounds the numbers that one Issue asks for if it names nobody.
+	MaxIssue = 1<<16 - 1
 	// MaxNumbers bounds the numbers that a waiting room gives out in its life.
 	MaxNumbers = 1 << 40
 	// MaxTicket bounds the text of a ticket or a pass, in bytes.
@@ -174,7 +177,7 @@ func (d *DirectRoom) Decode(body []byte) error {
 // visitor who has none yet.
 type Issue struct {
 	Mutation
-	Count    uint16 // 1..MaxJoins
+	Count    uint16 // 1..MaxIssue; of visitors 1..MaxJoins
 	Visitors []byte // none, or VisitorSize bytes for each of Count: see Visitor
 }
 

@@ -147,16 +147,26 @@ func (p *Place) Instead(t testing.TB, args ...string) *Place {
 }
 
 // freePort finds a port below those that the system gives to outgoing
-// connections: it must still be free when the node starts again.
+// connections: it must still be free when the node starts again. Until the test ends
+// no other test gets it, in this process or another: the same port of an address that
+// nothing else uses says that it is taken.
 func freePort(t testing.TB) string {
 	t.Helper()
 	const first, last = 12_000, 32_000
 	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(last-first)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
+		port := first + rand.IntN(last-first)
+		claim, err := net.Listen("tcp", fmt.Sprintf("127.255.0.1:%d", port))
+		if err != nil {
+			continue
 		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			claim.Close()
+			continue
+		}
+		t.Cleanup(func() { claim.Close() })
+		defer l.Close()
+		return l.Addr().String()
 	}
 	t.Fatalf("no free port between %d and %d", first, last)
 	return ""
