@@ -124,9 +124,13 @@ func TestHTTPMapCostsOneReading(t *testing.T) {
 func TestHTTPMapOfACutOffFollower(t *testing.T) {
 	c := newCrew(t, 3, func(c *Config) { c.Shards, c.Replicas = 1, 3 })
 	c.settled()
-	lead := c.leader(openHall(t, c.nodes[0], hall("a", 1, 10)))
-	at := (c.place(lead) + 1) % len(c.nodes)
+	event := openHall(t, c.nodes[0], hall("a", 1, 10))
+	at := (c.place(c.leader(event)) + 1) % len(c.nodes)
 	n := c.nodes[at]
+	eventually(t, "the follower to have the event", func() bool {
+		g := n.local(1)
+		return g != nil && g.shard.Load().Event(event) != nil
+	})
 	look := func() (age time.Duration, life string) {
 		resp, err := http.Get("http://" + n.HTTPAddr() + "/v1/events/a/seats")
 		if err != nil {
@@ -134,7 +138,7 @@ func TestHTTPMapOfACutOffFollower(t *testing.T) {
 		}
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			return 0, "" // it has not got the event yet
+			t.Fatalf("the follower answers %s", resp.Status)
 		}
 		ms, err := strconv.Atoi(resp.Header.Get(headerAge))
 		if err != nil {

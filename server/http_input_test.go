@@ -124,7 +124,7 @@ func TestHTTPUnknownThings(t *testing.T) {
 
 	s.do(call{method: "GET", url: s.api + "/v2/events"}).problem("not_found")
 	s.do(call{method: "GET", url: s.api + "/v1/events/"}).problem("not_found")
-	s.do(call{method: "GET", url: s.api + "/"}).problem("not_found")
+	s.do(call{method: "GET", url: s.api + "/e"}).problem("not_found")
 	a := s.do(call{method: "PUT", url: s.api + "/v1/events", body: obj{}}).problem("method_not_allowed")
 	for _, m := range []string{"GET", "POST"} {
 		if !strings.Contains(a.header.Get("Allow"), m) {

@@ -172,7 +172,8 @@ func (l *listener) look(c *conn, now time.Time) {
 		return // there is a deadline for its hello
 	}
 	if heard != c.idle.heard {
-		c.idle = idleness{heard: heard, since: now}
+		// Not now: the tick may be old, and the request came after it.
+		c.idle = idleness{heard: heard, since: time.Now()}
 		return
 	}
 	silent := now.Sub(c.idle.since)
