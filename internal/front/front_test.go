@@ -37,8 +37,8 @@ type house struct {
 	client *http.Client
 }
 
-// newHouse starts both. streams serves what nginx takes for streams and sockets.
-func newHouse(t *testing.T, streams http.Handler) *house {
+// newHouse starts both.
+func newHouse(t *testing.T) *house {
 	t.Helper()
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
@@ -61,14 +61,6 @@ func newHouse(t *testing.T, streams http.Handler) *house {
 			t.Error(err)
 		}
 	})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := &http.Server{Handler: streams}
-	go func() { _ = other.Serve(ln) }() // ends when it is closed
-	t.Cleanup(func() { _ = other.Close() })
-
 	addr := freeAddr(t)
 	h := &house{t: t, node: node, url: "https://" + addr}
 	dir := t.TempDir()
@@ -77,13 +69,13 @@ func newHouse(t *testing.T, streams http.Handler) *house {
 		TLSClientConfig: &tls.Config{RootCAs: roots}, DisableCompression: true, MaxIdleConnsPerHost: 64,
 	}}
 	t.Cleanup(h.client.CloseIdleConnections)
-	h.run(nginx, dir, config(t, dir, addr, node.HTTPAddr(), ln.Addr().String()))
+	h.run(nginx, dir, config(t, dir, addr, node.HTTPAddr()))
 	return h
 }
 
 // config is the example with other addresses and paths. Of the two nodes that it
 // names, the second is dead.
-func config(t *testing.T, dir, addr, node, streams string) string {
+func config(t *testing.T, dir, addr, node string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "examples", "nginx.conf"))
 	if err != nil {
@@ -109,8 +101,7 @@ func config(t *testing.T, dir, addr, node, streams string) string {
 	replace("/var/cache/nginx/usher", filepath.Join(dir, "cache"), 1)
 	replace("/etc/nginx/", dir+"/", 2)
 	replace("listen 443 ", "listen "+addr+" ", 1)
-	replace("10.0.0.1:8080", node, 1)
-	replace("10.0.0.1:8080", streams, 1)
+	replace("10.0.0.1:8080", node, -1)
 	replace("10.0.0.2:8080", freeAddr(t), -1)
 	temp := ""
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {

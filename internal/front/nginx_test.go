@@ -84,7 +84,7 @@ const seats = "/v1/events/gala/seats"
 // second and form, and that they do see what changes.
 func TestNginxCarriesTheReaders(t *testing.T) {
 	const readers, span = 32, 4 * time.Second
-	h := newHouse(t, http.NotFoundHandler())
+	h := newHouse(t)
 	h.event()
 	before, began := h.mapReads(), time.Now()
 	var answers atomic.Int64
@@ -130,7 +130,7 @@ func TestNginxCarriesTheReaders(t *testing.T) {
 // TestNginxForms proves that each client gets a form and coding that it can read, from
 // the cache as from the node, and that keys and ?consistent=1 go past the cache.
 func TestNginxForms(t *testing.T) {
-	h := newHouse(t, http.NotFoundHandler())
+	h := newHouse(t)
 	h.event()
 	for range 2 { // from the node, then from the cache or the node
 		for accept, media := range map[string]string{"text/html,*/*;q=0.8": "application/json", "application/octet-stream": "application/octet-stream"} {
@@ -192,7 +192,7 @@ func unpack(t *testing.T, coding string, body []byte) []byte {
 // TestNginxPassesHolds proves that what changes something reaches the node each time,
 // with its Idempotency-Key, although another node is dead, and that nothing is kept.
 func TestNginxPassesHolds(t *testing.T) {
-	h := newHouse(t, http.NotFoundHandler())
+	h := newHouse(t)
 	h.event()
 	var first, second struct{ ID, State string }
 	hold := func(v any) {
@@ -221,51 +221,43 @@ func TestNginxPassesHolds(t *testing.T) {
 	}
 }
 
-// TestNginxPassesStreams proves that each event of a stream arrives before the next is
-// sent, and that a socket is passed in both directions.
+// TestNginxPassesStreams proves that changes come through a stream as they happen, and
+// that a socket is passed in both directions.
 func TestNginxPassesStreams(t *testing.T) {
-	seen := make(chan struct{})
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/events/gala/stream", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
-		for i := range 3 {
-			fmt.Fprintf(w, "data: %d\n\n", i)
-			w.(http.Flusher).Flush()
-			<-seen
-		}
-	})
-	mux.HandleFunc("GET /v1/events/gala/queue/ws", func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Upgrade") != "websocket" || !strings.EqualFold(r.Header.Get("Connection"), "upgrade") {
-			http.Error(w, "no upgrade", http.StatusBadRequest)
-			return
-		}
-		nc, rw, err := w.(http.Hijacker).Hijack()
-		if err != nil {
-			return
-		}
-		defer nc.Close()
-		_, _ = nc.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"))
-		_, _ = io.Copy(nc, rw) // what comes goes back
-	})
-	h := newHouse(t, mux)
-
+	h := newHouse(t)
+	h.event()
 	resp, err := h.client.Get(h.url + "/v1/events/gala/stream")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	lines := bufio.NewReader(resp.Body)
-	for i := range 3 {
-		line, err := lines.ReadString('\n')
-		if err != nil || line != fmt.Sprintf("data: %d\n", i) {
-			t.Fatalf("%q, %v", line, err)
+	next := func(want string) {
+		t.Helper()
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				t.Fatalf("waiting for %q: %v", want, err)
+			}
+			if strings.HasPrefix(line, "event: ") {
+				if line != "event: "+want+"\n" {
+					t.Fatalf("%q, want %s", line, want)
+				}
+				return
+			}
 		}
-		if _, err := lines.ReadString('\n'); err != nil {
-			t.Fatal(err)
+	}
+	next("map")
+	for seat := range 3 { // each only when the one before has come
+		if resp, answer := h.do("POST", "/v1/events/gala/holds", fmt.Sprintf(`{"seats":["A-1-%d"]}`, seat+1), nil); resp.StatusCode != http.StatusCreated {
+			t.Fatalf("%d %s", resp.StatusCode, answer)
 		}
-		seen <- struct{}{} // the next is sent only now
+		next("delta")
 	}
 
+	if resp, answer, err := h.try("PUT", "http://"+h.node.HTTPAddr()+"/v1/events/gala/queue", `{"limit":5,"rate_per_s":1}`, nil); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%v %s", err, answer)
+	}
 	conf := h.client.Transport.(*http.Transport).TLSClientConfig.Clone()
 	conf.NextProtos = nil // HTTP/1.1
 	nc, err := tls.Dial("tcp", strings.TrimPrefix(h.url, "https://"), conf)
@@ -276,17 +268,79 @@ func TestNginxPassesStreams(t *testing.T) {
 	if err := nc.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(nc, "GET /v1/events/gala/queue/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+	fmt.Fprintf(nc, "GET /v1/events/gala/queue/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 	in := bufio.NewReader(nc)
 	answer, err := http.ReadResponse(in, nil)
 	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("%v %v", answer, err)
 	}
-	for _, word := range []string{"ping", "pong"} {
-		fmt.Fprint(nc, word)
-		echo := make([]byte, len(word))
-		if _, err := io.ReadFull(in, echo); err != nil || string(echo) != word {
-			t.Fatalf("sent %q, got %q, %v", word, echo, err)
+	if op, text := message(t, in); op != 1 || !strings.Contains(text, `"state":"open"`) {
+		t.Fatalf("a message of kind %d: %s", op, text)
+	}
+	if _, err := nc.Write([]byte{0x89, 0x82, 0, 0, 0, 0, 'h', 'i'}); err != nil { // a ping, masked with nothing
+		t.Fatal(err)
+	}
+	for {
+		op, text := message(t, in)
+		if op == 10 && text == "hi" {
+			return
 		}
+		if op != 1 {
+			t.Fatalf("a message of kind %d instead of a pong: %q", op, text)
+		}
+	}
+}
+
+// message reads one message of a WebSocket (RFC 6455, section 5.2) that is at most
+// 64 KiB long.
+func message(t *testing.T, in *bufio.Reader) (op byte, text string) {
+	t.Helper()
+	var head [4]byte
+	if _, err := io.ReadFull(in, head[:2]); err != nil {
+		t.Fatal(err)
+	}
+	n := int(head[1])
+	if n == 126 {
+		if _, err := io.ReadFull(in, head[2:]); err != nil {
+			t.Fatal(err)
+		}
+		n = int(head[2])<<8 | int(head[3])
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(in, body); err != nil {
+		t.Fatal(err)
+	}
+	return head[0] & 15, string(body)
+}
+
+// TestNginxAnswersPollers proves that many who ask how a queue stands cost the node one
+// answer a second, and that those who join still reach it.
+func TestNginxAnswersPollers(t *testing.T) {
+	h := newHouse(t)
+	h.event()
+	if resp, answer, err := h.try("PUT", "http://"+h.node.HTTPAddr()+"/v1/events/gala/queue", `{"limit":5,"rate_per_s":1}`, nil); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%v %s", err, answer)
+	}
+	hits := 0
+	for range 200 {
+		resp, answer := h.do("GET", "/v1/events/gala/queue", "", nil)
+		if resp.StatusCode != http.StatusOK || !bytes.Contains(answer, []byte(`"state":"open"`)) {
+			t.Fatalf("%d %s", resp.StatusCode, answer)
+		}
+		if resp.Header.Get("X-Cache") == "HIT" {
+			hits++
+		}
+	}
+	if hits < 100 {
+		t.Errorf("%d of 200 came out of the cache", hits)
+	}
+	seen := make(map[string]bool)
+	for range 3 {
+		resp, answer := h.do("POST", "/v1/events/gala/queue", "{}", nil)
+		if resp.StatusCode != http.StatusCreated || seen[string(answer)] {
+			t.Fatalf("%d %s", resp.StatusCode, answer)
+		}
+		seen[string(answer)] = true
 	}
 }
