@@ -1,7 +1,6 @@
 package server
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -22,7 +21,6 @@ type counters struct {
 
 // moveCounters are about the events that leave shards led here. Any goroutine.
 type moveCounters struct {
-	turn     sync.Mutex // of the event that is being moved
 	attempts atomic.Uint32
 	done     atomic.Uint64
 	pause    atomic.Int64 // nanoseconds in which nobody decided for them, in all

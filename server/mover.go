@@ -84,9 +84,7 @@ func (k *keeper) movesFrom(g *group) {
 		if at := k.n.table().Event(e.ID); at == nil || at.Number != e.Number || at.To == 0 || !g.log.Leading() {
 			continue // it was cancelled, or is for somebody else to move
 		}
-		k.n.moves.turn.Lock()
 		k.move(g, e)
-		k.n.moves.turn.Unlock()
 	}
 }
 

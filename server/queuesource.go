@@ -36,8 +36,7 @@ func (s *queueSource) Since(ctx context.Context, position uint64) (live.Update, 
 	f, status, _ := s.n.frames.get(ctx, s.event, s.key)
 	switch {
 	case status == wire.StatusUnknownEvent:
-		frame := live.NewFrame(live.Part{Event: "deleted", Data: []byte("{}")})
-		return live.Update{Position: 1<<64 - 1, Frame: frame, Over: true}, nil
+		return deleted(), nil
 	case status != wire.StatusOK:
 		return live.Update{}, errNoRoom
 	case f.position == position:

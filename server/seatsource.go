@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/usher-seats/usher/server/directory"
 	"github.com/usher-seats/usher/server/live"
 	"github.com/usher-seats/usher/wire"
 )
@@ -60,8 +59,11 @@ func (s *seatSource) Full(ctx context.Context) (live.Update, error) { return s.w
 func (s *seatSource) whole(ctx context.Context, resync bool) (live.Update, error) {
 	var m wire.SeatMap
 	over, err := s.query(ctx, wire.KindMap, (&wire.EventRef{Event: s.event}).Append(nil), &m)
-	if err != nil || over {
-		return s.ended(), err
+	switch {
+	case err != nil:
+		return live.Update{}, err
+	case over:
+		return deleted(), nil
 	}
 	data, err := json.Marshal(liveMapJSON{s.key, decimal(m.Version), len(m.Planes) / 16, base64.StdEncoding.EncodeToString(m.Planes)})
 	if err != nil {
@@ -75,8 +77,8 @@ func (s *seatSource) whole(ctx context.Context, resync bool) (live.Update, error
 	return live.Update{Position: uint64(m.Version), Frame: live.NewFrame(parts...), Resync: resync}, nil
 }
 
-// ended is the update after which nothing follows, of an event that was deleted.
-func (s *seatSource) ended() live.Update {
+// deleted is the update after which nothing follows, of an event that is no more.
+func deleted() live.Update {
 	frame := live.NewFrame(live.Part{Event: "deleted", Data: []byte("{}")})
 	return live.Update{Position: 1<<64 - 1, Frame: frame, Over: true}
 }
@@ -98,10 +100,10 @@ func (s *seatSource) Since(ctx context.Context, pos uint64) (live.Update, error)
 	var c wire.Changes
 	over, err := s.query(ctx, wire.KindChanges, (&wire.ChangesQuery{Event: s.event, Since: since}).Append(nil), &c)
 	switch {
-	case over:
-		return s.ended(), nil
 	case err != nil:
 		return live.Update{}, err
+	case over:
+		return deleted(), nil
 	case c.Resync && aheadOf(since, c.Version):
 		return same, nil // this replica is behind; what is missing comes to it
 	case c.Resync:
@@ -145,25 +147,22 @@ func (s *seatSource) here() (bool, wire.Version) {
 func (s *seatSource) query(ctx context.Context, k wire.Kind, body []byte, out interface{ Decode([]byte) error }) (over bool, err error) {
 	t := s.n.table()
 	e := t.Event(s.event)
-	if e == nil {
-		return !s.n.behind(t, s.event), errNoView
+	switch {
+	case e == nil && s.n.behind(t, s.event):
+		return false, errNoView
+	case e == nil:
+		return true, nil
 	}
-	status, answer := s.ask(ctx, e, wire.Record{Kind: k, Body: body})
-	if status != wire.StatusOK {
-		return false, fmt.Errorf("%w: %v", errNoView, status)
+	a := s.n.query(ctx, e.Shard, wire.Record{Kind: k, Body: body})
+	if a.status != wire.StatusOK {
+		return false, fmt.Errorf("%w: %v", errNoView, a.status)
 	}
-	return false, out.Decode(answer)
-}
-
-func (s *seatSource) ask(ctx context.Context, e *directory.Event, r wire.Record) (wire.Status, []byte) {
-	a := s.n.query(ctx, e.Shard, r)
-	return a.status, a.body
+	return false, out.Decode(a.body)
 }
 
 // delta is the JSON of merged changes: {"version":"…","free":[…],"held":[…],
 // "booked":[…],"blocked":[…]}, each list in ascending order, without those that are
-// empty. Cost: O(changes +
-// words of the map).
+// empty. Cost: O(changes + words of the map).
 func (s *seatSource) delta(c *wire.Changes) []byte {
 	for i := range c.Len() {
 		s.note(c.At(i))
