@@ -132,7 +132,7 @@ func (a *adminCall) room(ctx context.Context) error {
 	if err := do(ev, ctx); err != nil {
 		return err
 	}
-	status, err := ev.Queue(ctx)
+	status, err := ev.QueueNow(ctx)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (a *adminCall) room(ctx context.Context) error {
 
 // setRoom changes what the flags name.
 func (a *adminCall) setRoom(ev *client.Event, ctx context.Context) error {
-	status, err := ev.Queue(ctx)
+	status, err := ev.QueueNow(ctx)
 	if err != nil {
 		return err
 	}
