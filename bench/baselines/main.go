@@ -82,6 +82,7 @@ func measureAll(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	}
 	defer p.close()
 	r := newReport(o)
+	r.HugePages = p.hugePages
 	if r.Cells, err = compare(ctx, p, o, stderr); err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ type programs struct {
 	usher, redis, etcd string
 	template           *postgres.Template
 	data               string // parent of data directories; empty: with temporary files
+	hugePages          bool   // PostgreSQL has them
+	release            func() // gives huge pages back
 }
 
 const (
@@ -37,13 +39,20 @@ func findPrograms(ctx context.Context, data string) (*programs, error) {
 	if err := errors.Join(missing[:]...); err != nil {
 		return nil, fmt.Errorf("%w\n`make baselines` at the top of the project installs and builds what is missing", err)
 	}
+	if p.hugePages, p.release, err = postgres.HugePages(); err != nil {
+		return nil, err
+	}
 	if p.template, err = postgres.MakeTemplate(ctx, bin, data); err != nil {
+		p.release()
 		return nil, err
 	}
 	return p, nil
 }
 
-func (p *programs) close() { p.template.Remove() }
+func (p *programs) close() {
+	p.template.Remove()
+	p.release()
+}
 
 // install gets what is missing: Debian's packages of PostgreSQL and Redis, if
 // root asks, and etcd from its source, since Debian's is years behind.

@@ -31,7 +31,7 @@ type system struct {
 var (
 	all = inventory.Workloads()
 	// writes are the workloads that ways of holding seats differ in.
-	writes = []string{"hold", "stampede", "cycle"}
+	writes = []string{"hold", "stampede", "cycle", "onsale"}
 	// pipelined is a load for systems that take many requests of a connection.
 	pipelined = inventory.Load{Conns: 16, Depth: 64}
 	// deep is the load of `usher bench stampede`: answers are small, and so are the
@@ -97,7 +97,7 @@ var systems = []system{
 		load: pool, start: startPostgres(postgres.Swept),
 	},
 	{
-		name: "PostgreSQL, implicit status", about: "fsync before each answer", workloads: []string{"hold", "stampede", "cycle", "map"}, ahead: 2,
+		name: "PostgreSQL, implicit status", about: "fsync before each answer", workloads: []string{"hold", "stampede", "cycle", "map", "onsale"}, ahead: 2,
 		load: pool, loads: map[string]inventory.Load{"map": {Conns: 4, Depth: 1}},
 		start: startPostgres(postgres.Implicit),
 	},

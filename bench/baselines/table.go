@@ -15,6 +15,7 @@ type report struct {
 	StartedAt time.Time `json:"started_at"`
 	Cores     int       `json:"cores"`
 	LoadAvg   string    `json:"load_average_before"` // of the machine: what else went on
+	HugePages bool      `json:"postgres_has_huge_pages"`
 	Seconds   float64   `json:"seconds_of_each_run"`
 	Runs      int       `json:"runs"`
 	Cells     []*cell   `json:"cells"`
@@ -67,6 +68,9 @@ func (r *report) writeTable(w io.Writer, o options) error {
 		if i == 0 {
 			fmt.Fprintln(w, rule(width))
 		}
+	}
+	if !r.HugePages {
+		fmt.Fprintf(w, "\nPostgreSQL had no huge pages (see vm.nr_hugepages; root gets them from this program), which costs it up to half of what it can do.\n")
 	}
 	_, err := fmt.Fprintf(w, "\n%d runs of %v s each, medians, ± half of the distance between most and least; ×: how many times as much %s does; µs: processor time of the server, or of all three, for an operation. %d cores, clients included; load average before: %s.\nEvery audit passed.\n",
 		r.Runs, r.Seconds, yardstick, r.Cores, r.LoadAvg)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // ReadStates reads the state of every seat of an event.
@@ -23,15 +24,19 @@ func ReadStates(ctx context.Context, inv Inventory, event, seats int) ([]State, 
 	return inv.States(answers[0].Map, seats)
 }
 
+const (
+	// lapsePatience is how long after its time a hold may stay that nobody confirmed:
+	// sweepers come once a second, leases end when their server finds the time.
+	lapsePatience = 20 * time.Second
+	lapseLook     = 100 * time.Millisecond // between two looks whether it is gone
+)
+
 // Audit compares every seat of every event with its ledger, and reads the
-// receipts back by the names of their holds.
+// receipts back by the names of their holds. For holds that end by themselves it
+// waits until they have.
 func Audit(ctx context.Context, inv Inventory, ledgers []*Ledger, receipts []Receipt) error {
 	for _, l := range ledgers {
-		states, err := ReadStates(ctx, inv, l.event, len(l.seats))
-		if err != nil {
-			return fmt.Errorf("read event %d: %w", l.event, err)
-		}
-		if err := l.Compare(states); err != nil {
+		if err := auditEvent(ctx, inv, l); err != nil {
 			return err
 		}
 	}
@@ -45,6 +50,23 @@ func Audit(ctx context.Context, inv Inventory, ledgers []*Ledger, receipts []Rec
 		}
 	}
 	return nil
+}
+
+func auditEvent(ctx context.Context, inv Inventory, l *Ledger) error {
+	end := l.lastEnd()
+	if !end.IsZero() {
+		pause(ctx, time.Until(end))
+	}
+	for {
+		states, err := ReadStates(ctx, inv, l.event, len(l.seats))
+		if err != nil {
+			return fmt.Errorf("read event %d: %w", l.event, err)
+		}
+		if err = l.Compare(states); err == nil || time.Since(end) > lapsePatience {
+			return err
+		}
+		pause(ctx, lapseLook)
+	}
 }
 
 func (r *Receipt) compare(f Found) error {

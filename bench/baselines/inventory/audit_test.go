@@ -1,15 +1,22 @@
 package inventory
 
 import (
+	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 func measure(t *testing.T, f *fake, workload string) error {
 	t.Helper()
+	return measureFor(t, f, workload, 20*time.Millisecond)
+}
+
+func measureFor(t *testing.T, f *fake, workload string, d time.Duration) error {
+	t.Helper()
 	r, err := Measure(t.Context(), f, Options{
-		Workload: workload, Load: Load{Conns: 4, Depth: 8}, Duration: 20 * time.Millisecond, Seats: MinSeats, Ahead: 2, Seed: 1,
+		Workload: workload, Load: Load{Conns: 4, Depth: 8}, Duration: d, Seats: MinSeats, Ahead: 2, Seed: 1,
 	})
 	if err == nil && r.Operations == 0 {
 		t.Error("nothing was done")
@@ -52,6 +59,64 @@ func TestAuditFindsLies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Holds that nobody confirms end, neither early nor never. Time is virtual.
+func TestAuditOfHoldsThatEnd(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		lie        lie
+	}{
+		{"honest", "", none},
+		{"early", "has ended before its time|though hold", endEarly},
+		{"never", "is held, acknowledged was free", endNever},
+		{"a seat granted twice", "was granted to hold", grantTwice},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(c.lie)
+				f.delay = 5 * time.Millisecond
+				err := measureFor(t, f, "onsale", 3*onsaleTTL)
+				switch {
+				case c.lie != none && f.lies == 0:
+					t.Error("the lie was not told")
+				case c.want == "" && err != nil, c.want != "" && (err == nil || !regexp.MustCompile(c.want).MatchString(err.Error())):
+					t.Errorf("the audit says %v, want something about %q", err, c.want)
+				}
+			})
+		})
+	}
+}
+
+// What a hold leaves behind may be sold again when its time is over, not before.
+func TestLedgerLetsHoldsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLedger(1, 10)
+		l.Ends(1, time.Now().Add(time.Second))
+		if err := l.Granted(1, []int{4, 5}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second - 2*clockStep)
+		if l.Granted(2, []int{5, 6}) == nil {
+			t.Error("the ledger accepts a seat that is held for another moment")
+		}
+		if got := l.State(4); got != Held {
+			t.Errorf("the seat is %v", got)
+		}
+		time.Sleep(2 * clockStep)
+		if got := l.State(4); got != Free {
+			t.Errorf("after its time the seat is %v", got)
+		}
+		if err := l.Granted(3, []int{4, 5}); err != nil {
+			t.Error(err)
+		}
+		if l.Booked(1, []int{4, 5}) == nil {
+			t.Error("the ledger accepts a booking of seats that were sold again")
+		}
+		if err := l.Booked(3, []int{4, 5}); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // A hold that is not what its receipt says is found by its name.

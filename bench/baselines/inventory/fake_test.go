@@ -9,8 +9,11 @@ import (
 
 // A fake keeps seats in memory behind one lock, and tells lies when it is told to.
 type fake struct {
+	delay time.Duration // of an answer
+
 	mu     sync.Mutex
-	events map[int][]uint64 // number<<1 | booked, by seat
+	events map[int][]uint64     // number<<1 | booked, by seat
+	ends   map[uint64]time.Time // of holds, by number
 	lie    lie
 	lies   int // told so far
 }
@@ -27,9 +30,13 @@ const (
 	scatter        // gives as best available what is not together
 	rename         // keeps a hold under another name
 	cutMap         // leaves seats out of a map
+	endEarly       // lets a hold end as soon as it began
+	endNever       // lets holds stay, all of them
 )
 
-func newFake(l lie) *fake { return &fake{events: make(map[int][]uint64), lie: l} }
+func newFake(l lie) *fake {
+	return &fake{events: make(map[int][]uint64), ends: make(map[uint64]time.Time), lie: l}
+}
 
 // lies reports whether it is time to tell the lie.
 func (f *fake) tells(l lie) bool {
@@ -80,6 +87,7 @@ type fakeConn struct{ f *fake }
 func (c fakeConn) Close() {}
 
 func (c fakeConn) Do(_ context.Context, requests []Request, answers []Answer) error {
+	time.Sleep(c.f.delay) // virtual, in a bubble
 	c.f.mu.Lock()
 	defer c.f.mu.Unlock()
 	for i := range requests {
@@ -90,9 +98,10 @@ func (c fakeConn) Do(_ context.Context, requests []Request, answers []Answer) er
 
 func (f *fake) one(r *Request, a *Answer) {
 	seats := f.events[r.Event]
+	f.expire(seats)
 	switch r.Op {
 	case Hold:
-		a.Status = f.hold(seats, r.Number, r.Seats)
+		a.Status = f.hold(seats, r, r.Seats)
 	case Best:
 		a.Status = Taken
 		for first := 0; first+r.Count <= len(seats); first++ {
@@ -100,7 +109,7 @@ func (f *fake) one(r *Request, a *Answer) {
 			for s := range r.Count {
 				a.Seats = append(a.Seats, first+s)
 			}
-			if together(a.Seats, r.Count) == nil && f.hold(seats, r.Number, a.Seats) == OK {
+			if together(a.Seats, r.Count) == nil && f.hold(seats, r, a.Seats) == OK {
 				a.Status = OK
 				if f.tells(scatter) {
 					a.Seats[0]--
@@ -127,7 +136,18 @@ func (f *fake) one(r *Request, a *Answer) {
 	}
 }
 
-func (f *fake) hold(seats []uint64, number uint64, wanted []int) Status {
+// expire ends the holds of an event that are due.
+func (f *fake) expire(seats []uint64) {
+	now := time.Now()
+	for i, v := range seats {
+		if v != 0 && v&1 == 0 && !now.Before(f.ends[v>>1]) {
+			seats[i] = 0
+		}
+	}
+}
+
+func (f *fake) hold(seats []uint64, r *Request, wanted []int) Status {
+	number := r.Number
 	taken := slices.ContainsFunc(wanted, func(s int) bool { return seats[s] != 0 })
 	switch {
 	case taken && f.tells(grantTwice):
@@ -138,6 +158,14 @@ func (f *fake) hold(seats []uint64, number uint64, wanted []int) Status {
 		return OK
 	case f.tells(rename):
 		number += 1 << 50
+	}
+	f.ends[number] = time.Now().Add(r.Life())
+	if f.tells(endEarly) {
+		f.ends[number] = time.Now()
+	}
+	if f.lie == endNever {
+		f.lies++
+		f.ends[number] = time.Now().Add(DefaultTTL)
 	}
 	for _, s := range wanted {
 		seats[s] = number << 1

@@ -3,7 +3,6 @@ package inventory
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 )
 
 // pairShow is the workloads hold and cycle.
@@ -32,9 +31,9 @@ func newPairShow(ctx context.Context, inv Inventory, o Options, confirm bool) (s
 func (p *pairShow) script(conn int) script {
 	return &pairScript{
 		show:  p,
-		rand:  newRand(p.o, conn),
 		names: newNumbers(conn + 1),
 		slots: make([]pairSlot, p.o.Load.Depth),
+		kept:  newSample(newRand(p.o, conn)),
 	}
 }
 
@@ -47,18 +46,13 @@ type pairSlot struct {
 	held   bool // confirm is next
 }
 
-// receiptsKept bounds the receipts of a connection: a uniform sample.
-const receiptsKept = 16
-
 type pairScript struct {
 	show  *pairShow
-	rand  *rand.Rand
 	names *numbers
 	slots []pairSlot
 	sale  *sale
 	at    int // index of the sale
-	kept  []Receipt
-	seen  int64 // receipts, kept or not
+	kept  *receiptSample
 }
 
 func (p *pairScript) next(slot int, r *Request) error {
@@ -116,18 +110,8 @@ func (p *pairScript) done(slot int, r *Request, a *Answer) (int, error) {
 	return 1, nil
 }
 
-// keep samples receipts uniformly (reservoir sampling, Vitter's algorithm R).
 func (p *pairScript) keep(s *pairSlot, booked bool) {
-	p.seen++
-	i := int64(len(p.kept))
-	if i == receiptsKept {
-		if i = p.rand.Int64N(p.seen); i >= receiptsKept {
-			return
-		}
-	} else {
-		p.kept = append(p.kept, Receipt{})
-	}
-	p.kept[i] = Receipt{Event: s.sale.event, Number: s.number, Grant: s.grant, Seats: []int{2 * s.pair, 2*s.pair + 1}, Booked: booked}
+	p.kept.add(Receipt{Event: s.sale.event, Number: s.number, Grant: s.grant, Seats: []int{2 * s.pair, 2*s.pair + 1}, Booked: booked})
 }
 
-func (p *pairScript) receipts() []Receipt { return p.kept }
+func (p *pairScript) receipts() []Receipt { return p.kept.receipts }

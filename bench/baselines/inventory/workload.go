@@ -36,13 +36,15 @@ type workload struct {
 }
 
 // workloads are those of `usher bench` by the same names, in the order in which
-// tables show them. A further one is a further line.
+// tables show them; onsale is a small one, without a waiting room. A further one is
+// a further line.
 var workloads = []workload{
 	{"hold", "hold 2 neighbouring seats of an event; the next event when it is full", newHoldShow},
 	{"stampede", "hold 2 random seats of an event that is 99.9 % taken", newStampedeShow},
 	{"cycle", "hold 2 neighbouring seats and confirm them; the next event when it is full", newCycleShow},
 	{"best", "hold the best 4 together in a map 60 % full at random, give them back later", newBestShow},
 	{"map", "read the whole seat map of an event that is half taken at random", newMapShow},
+	{"onsale", "buyers of 2 seats until an event is sold out, who race for good rows, pay, give back or walk away", newOnsaleShow},
 }
 
 // Workloads are the names of all workloads.

@@ -1,10 +1,14 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/usher-seats/usher/bench/baselines/inventory"
 )
@@ -31,19 +35,13 @@ func (c *conn) Close() {
 
 // Do carries out one request after the other, but for batches of a kind.
 func (c *conn) Do(ctx context.Context, requests []inventory.Request, answers []inventory.Answer) error {
-	for len(requests) > 0 {
-		n := 1
-		var err error
-		if c.variant == Batched {
-			n = alike(requests)
-			err = c.batch(ctx, requests[:n], answers[:n])
-		} else {
-			err = c.one(ctx, &requests[0], &answers[0])
-		}
-		if err != nil {
+	if c.variant == Batched {
+		return c.batches(ctx, requests, answers)
+	}
+	for i := range requests {
+		if err := c.one(ctx, &requests[i], &answers[i]); err != nil {
 			return err
 		}
-		requests, answers = requests[n:], answers[n:]
 	}
 	return nil
 }
@@ -94,6 +92,9 @@ func (c *conn) hold(ctx context.Context, r *inventory.Request) (bool, error) {
 	}
 	var ok bool
 	err := c.pg.QueryRow(ctx, holdCall, r.Event, c.seats, int64(r.Number), r.Life()).Scan(&ok)
+	if pe := (*pgconn.PgError)(nil); errors.As(err, &pe) && pe.Code == stateTaken {
+		return false, nil
+	}
 	return ok, err
 }
 
@@ -164,6 +165,35 @@ func (c *conn) change(ctx context.Context, sql string, r *inventory.Request, a *
 	return nil
 }
 
+// batches carries out requests that are alike together.
+func (c *conn) batches(ctx context.Context, requests []inventory.Request, answers []inventory.Answer) error {
+	order := make([]int, len(requests))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return compare(&requests[i], &requests[j]) })
+	r, a := make([]inventory.Request, len(order)), make([]inventory.Answer, len(order))
+	for i, from := range order {
+		r[i], a[i] = requests[from], answers[from]
+	}
+	for first := 0; first < len(r); {
+		n := alike(r[first:])
+		if err := c.batch(ctx, r[first:first+n], a[first:first+n]); err != nil {
+			return err
+		}
+		first += n
+	}
+	for i, to := range order {
+		answers[to] = a[i]
+	}
+	return nil
+}
+
+// compare orders requests so that those which can be one call are neighbours.
+func compare(a, b *inventory.Request) int {
+	return cmp.Or(cmp.Compare(a.Op, b.Op), cmp.Compare(a.Event, b.Event), cmp.Compare(a.Life(), b.Life()))
+}
+
 // alike is how many requests at the beginning can be one call: holds of an event
 // with one time to live, or confirmations in one event; otherwise one.
 func alike(requests []inventory.Request) int {
@@ -172,11 +202,7 @@ func alike(requests []inventory.Request) int {
 	if first.Op != inventory.Hold && first.Op != inventory.Confirm {
 		return n
 	}
-	for n < len(requests) {
-		r := &requests[n]
-		if r.Op != first.Op || r.Event != first.Event || r.Life() != first.Life() {
-			break
-		}
+	for n < len(requests) && compare(first, &requests[n]) == 0 {
 		n++
 	}
 	return n

@@ -1,9 +1,11 @@
 -- Everything in one call, planned once per connection. A seat whose hold has run
 -- out counts as free at once: status is implicit, and no sweeper is needed.
 
--- hold gives all seats to a hold, or none. It looks before it locks, so that
--- whoever loses anyway takes no lock and writes nothing. Locks are taken in the
--- order of seats, so that two calls cannot wait for each other.
+-- hold gives all seats to a hold, or none. It looks before it writes, so that
+-- whoever loses anyway locks and writes nothing. The update locks in the order of
+-- seats, since the index is read in order, so that two calls cannot wait for each
+-- other. Who finds some seats taken that were free a moment ago ends with an error,
+-- which gives back the others.
 CREATE FUNCTION hold(e int, wanted int[], h bigint, ttl interval) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -14,15 +16,12 @@ BEGIN
     IF n < cardinality(wanted) THEN
         RETURN false;
     END IF;
-    SELECT count(*) INTO n FROM (
-        SELECT 1 FROM seats
-         WHERE event = e AND seat = ANY (wanted) AND (status = 0 OR status = 1 AND expires <= now())
-         ORDER BY seat FOR NO KEY UPDATE) locked;
-    IF n < cardinality(wanted) THEN
-        RETURN false; -- the locks go with the transaction, which is this call
-    END IF;
     UPDATE seats SET status = 1, hold = h, expires = clock_timestamp() + ttl
-     WHERE event = e AND seat = ANY (wanted);
+     WHERE event = e AND seat = ANY (wanted) AND (status = 0 OR status = 1 AND expires <= now());
+    GET DIAGNOSTICS n = ROW_COUNT;
+    IF n < cardinality(wanted) THEN
+        RAISE 'taken' USING ERRCODE = 'US001';
+    END IF;
     RETURN true;
 END $$;
 

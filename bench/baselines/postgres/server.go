@@ -28,13 +28,15 @@ var settings = []string{
 	"checkpoint_timeout=30min",
 	"wal_buffers=64MB",
 	"bgwriter_delay=200ms",
-	"autovacuum_naptime=5s",
-	"jit=off", // these queries are over before a compiler would have begun
+	"plan_cache_mode=force_generic_plan", // else each statement is planned anew, for an array of its length
+	"commit_delay=1000",                  // microseconds in which more commits join a sync, when five sessions are busy
+	"jit=off",                            // these queries are over before a compiler would have begun
 	"random_page_cost=1.1",
 	"effective_cache_size=4GB",
 	"max_connections=200",
 	"max_parallel_workers_per_gather=0", // both cores are busy
 	"ssl=off",
+	"huge_pages=try", // see HugePages
 	"log_min_messages=error",
 	"log_min_error_statement=panic",
 }

@@ -34,6 +34,7 @@ const (
 		SELECT event, seat FROM seats WHERE status = 1 AND expires <= now() ORDER BY event, seat FOR NO KEY UPDATE SKIP LOCKED)`
 
 	holdCall      = `SELECT hold($1, $2, $3, $4)`
+	stateTaken    = "US001" // of the error when a call was overtaken
 	holdBatchCall = `SELECT hold_batch($1, $2, $3, $4, $5)`
 	bestCall      = `SELECT best($1, $2, $3, $4)`
 
