@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -18,6 +19,7 @@ type conn struct {
 	etcd   *Inventory
 	client *clientv3.Client
 	maps   [][]byte
+	lost   atomic.Bool // the last hold did not get its seats
 }
 
 func (c *conn) Close() { _ = c.client.Close() } // how it ends does not matter
@@ -57,22 +59,27 @@ func (c *conn) one(ctx context.Context, r *inventory.Request, a *inventory.Answe
 	return err
 }
 
-// hold reads first, which needs no entry of the log, and then takes the seats in
-// a transaction if they still are free.
+// hold takes the seats in a transaction if they are free. A transaction that finds
+// them taken is an entry of the log all the same, so while holds are being lost it
+// reads first, which needs none.
 func (c *conn) hold(ctx context.Context, r *inventory.Request, seats []int, number string) (inventory.Status, error) {
 	free := make([]clientv3.Cmp, len(seats))
 	for i, s := range seats {
 		free[i] = clientv3.Compare(clientv3.CreateRevision(seatKey(r.Event, s)), "=", 0)
 	}
-	// A transaction that changes nothing is a read, as linearizable as any.
-	look, err := c.client.Txn(ctx).If(free...).Commit()
-	if err != nil {
-		return 0, err
+	if c.lost.Load() {
+		// A transaction that changes nothing is a read, as linearizable as any.
+		look, err := c.client.Txn(ctx).If(free...).Commit()
+		if err != nil {
+			return 0, err
+		}
+		if !look.Succeeded {
+			return inventory.Taken, nil
+		}
 	}
-	if !look.Succeeded {
-		return inventory.Taken, nil
-	}
-	return c.take(ctx, r, seats, number, free)
+	status, err := c.take(ctx, r, seats, number, free)
+	c.lost.Store(status == inventory.Taken)
+	return status, err
 }
 
 func (c *conn) take(ctx context.Context, r *inventory.Request, seats []int, number string, free []clientv3.Cmp) (inventory.Status, error) {
