@@ -14,8 +14,7 @@ import (
 // In a bitmap a row has 64 bits, of which those past its end are taken for ever,
 // so that a script reads it as one word. Keys of an event:
 //
-//	t  taken, a bit for each seat
-//	b  booked, likewise
+//	m  the map: taken, a bit for each seat, and behind that booked, likewise
 //	d  the holds, a sorted set by when they end. A member is number and bits, which
 //	   its owner knows: who can name it has the hold
 //	k  the bookings, a set of such members
@@ -36,8 +35,7 @@ func (e *event) create(ctx context.Context, c rueidis.Client) error {
 		fits[i/8] |= 0x80 >> (i % 8)
 	}
 	for _, r := range c.DoMulti(ctx,
-		c.B().Set().Key(e.taken).Value(string(taken)).Build(),
-		c.B().Set().Key(e.booked).Value(string(make([]byte, len(taken)))).Build(),
+		c.B().Set().Key(e.seatMap).Value(string(append(taken, make([]byte, len(taken))...))).Build(),
 		c.B().Set().Key(e.fits).Value(string(fits)).Build(),
 	) {
 		if err := r.Error(); err != nil {
@@ -69,34 +67,21 @@ func (c *conn) bitmapCommand(e *event, r *inventory.Request) rueidis.Completed {
 	switch r.Op {
 	case inventory.Hold:
 		b := bits(r.Seats)
-		return c.eval("bitmap_hold.lua", []string{e.taken, e.due}, []string{member(r.Number, b), ttl}, b)
+		return c.eval("bitmap_hold.lua", []string{e.seatMap, e.due}, []string{member(r.Number, b), ttl}, b)
 	case inventory.Best:
-		return c.eval("bitmap_best.lua", []string{e.taken, e.due, e.fits}, []string{strconv.FormatUint(r.Number, 10), ttl, strconv.Itoa(r.Count)}, nil)
+		return c.eval("bitmap_best.lua", []string{e.seatMap, e.due, e.fits}, []string{strconv.FormatUint(r.Number, 10), ttl, strconv.Itoa(r.Count)}, nil)
 	case inventory.Confirm:
 		b := bits(r.Seats)
-		return c.eval("bitmap_confirm.lua", []string{e.due, e.booked, e.bookings}, []string{member(r.Number, b)}, b)
+		return c.eval("bitmap_confirm.lua", []string{e.due, e.seatMap, e.bookings}, []string{member(r.Number, b), strconv.Itoa(e.mapBits())}, b)
 	case inventory.Release:
 		b := bits(r.Seats)
-		return c.eval("bitmap_release.lua", []string{e.due, e.taken, e.fits}, []string{member(r.Number, b)}, b)
+		return c.eval("bitmap_release.lua", []string{e.due, e.seatMap, e.fits}, []string{member(r.Number, b)}, b)
 	}
-	return c.client.B().Mget().Key(e.taken, e.booked).Build()
+	return c.client.B().Get().Key(e.seatMap).Build()
 }
 
-// appendBitmaps makes an answer to Map: taken, then booked.
-func appendBitmaps(b []byte, result rueidis.RedisResult) ([]byte, error) {
-	maps, err := result.ToArray()
-	if err != nil {
-		return nil, err
-	}
-	for i := range maps {
-		s, err := maps[i].AsBytes()
-		if err != nil {
-			return nil, err
-		}
-		b = append(b, s...)
-	}
-	return b, nil
-}
+// mapBits is the length of each half of the map.
+func (e *event) mapBits() int { return e.seats / inventory.RowSeats * rowBits }
 
 func bitmapStates(answer []byte, seats int) ([]inventory.State, error) {
 	size := seats / inventory.RowSeats * rowBits / 8

@@ -56,10 +56,10 @@ type Inventory struct {
 
 // An event is the names of its keys. Immutable.
 type event struct {
-	seats                              int
-	taken, booked, due, bookings, fits string   // Bitmaps
-	prefix                             string   // Keys: of every seat's key
-	keys                               []string // Keys: by seat
+	seats                        int
+	seatMap, due, bookings, fits string   // Bitmaps
+	prefix                       string   // Keys: of every seat's key
+	keys                         []string // Keys: by seat
 }
 
 // Start runs a server.
@@ -132,7 +132,7 @@ func (r *Inventory) sweep(ctx context.Context) {
 		r.mu.Lock()
 		var all rueidis.Commands
 		for _, e := range r.events {
-			all = append(all, r.client.B().Evalsha().Sha1(r.shas["bitmap_expire.lua"]).Numkeys(3).Key(e.due, e.taken, e.fits).Build())
+			all = append(all, r.client.B().Evalsha().Sha1(r.shas["bitmap_expire.lua"]).Numkeys(3).Key(e.due, e.seatMap, e.fits).Build())
 		}
 		r.mu.Unlock()
 		// What fails now is swept the next time.
@@ -169,7 +169,7 @@ func newEvent(n, seats int, d Design) *event {
 	name := func(part string) string { return fmt.Sprintf("{%d}%s", n, part) }
 	e := &event{seats: seats}
 	if d == Bitmaps {
-		e.taken, e.booked, e.due, e.bookings, e.fits = name("t"), name("b"), name("d"), name("k"), name("f")
+		e.seatMap, e.due, e.bookings, e.fits = name("m"), name("d"), name("k"), name("f")
 		return e
 	}
 	e.prefix = name("s")
@@ -229,7 +229,7 @@ type conn struct {
 	redis    *Inventory
 	client   rueidis.Client
 	commands rueidis.Commands
-	maps     [][]byte
+	maps     [][]byte // Keys: answers to Map of the last Do
 }
 
 func (c *conn) Close() { c.client.Close() }
@@ -263,16 +263,17 @@ func (c *conn) eval(script string, keys, args, more []string) rueidis.Completed 
 // take makes an answer of a result.
 func (c *conn) take(i int, r *inventory.Request, result rueidis.RedisResult, a *inventory.Answer) error {
 	if r.Op == inventory.Map {
+		var err error
+		a.Status = inventory.OK
+		if c.redis.design == Bitmaps {
+			a.Map, err = result.AsBytes()
+			return err
+		}
 		for len(c.maps) <= i {
 			c.maps = append(c.maps, nil)
 		}
-		var err error
-		if c.redis.design == Bitmaps {
-			c.maps[i], err = appendBitmaps(c.maps[i][:0], result)
-		} else {
-			c.maps[i], err = appendKeys(c.maps[i][:0], result)
-		}
-		a.Status, a.Map = inventory.OK, c.maps[i]
+		c.maps[i], err = appendKeys(c.maps[i][:0], result)
+		a.Map = c.maps[i]
 		return err
 	}
 	n, err := result.AsInt64()

@@ -1,4 +1,4 @@
--- KEYS: taken, due, fits. ARGV: number, ttl in ms, size of the group. fits has a
+-- KEYS: map, due, fits. ARGV: number, ttl in ms, size of the group. fits has a
 -- bit for each row that may have such a group; a row that turns out to have none
 -- loses it, so nobody looks there again until seats come back. Answers the place
 -- of the first seat in the map, or -1.

@@ -1,4 +1,4 @@
--- Frees what is due. KEYS: due, taken, fits. A bounded number at a time, since
+-- Frees what is due. KEYS: due, map, fits. A bounded number at a time, since
 -- nobody else is served meanwhile.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

@@ -1,4 +1,4 @@
--- All seats or none. KEYS: taken, due. ARGV: hold, ttl in ms, bits of its seats.
+-- All seats or none. KEYS: map, due. ARGV: hold, ttl in ms, bits of its seats.
 -- Looking first costs a call a seat, and whoever loses writes nothing.
 for i = 3, #ARGV do
   if redis.call('GETBIT', KEYS[1], ARGV[i]) == 1 then return 0 end

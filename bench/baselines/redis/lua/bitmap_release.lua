@@ -1,4 +1,4 @@
--- KEYS: due, taken, fits. ARGV: hold, bits of its seats. The rows may fit a group
+-- KEYS: due, map, fits. ARGV: hold, bits of its seats. The rows may fit a group
 -- again.
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
 local row = -1
