@@ -16,7 +16,8 @@ const maxSilent = 8
 
 // A lag remembers when a follower's view was whole. Safe on any goroutine.
 type lag struct {
-	logs raft.LogStore // the group's, with raft's cache of it; set at start
+	logs  raft.LogStore    // the group's, with raft's cache of it; set at start
+	heard func() time.Time // of the leader; set at start
 
 	// whole is the last moment at which the replica heard of its leader and had applied
 	// all that it then knew to be committed; nil if there was none.
@@ -34,7 +35,7 @@ func (g *Group) Age() time.Duration {
 	if g.Leading() {
 		return 0
 	}
-	heard := g.raft.LastContact()
+	heard := g.lag.heard()
 	committed := g.raft.CommitIndex() // after heard: all that was spoken of then
 	if !heard.IsZero() && g.hasApplied(committed) {
 		if w := g.lag.whole.Load(); w == nil || w.Before(heard) {

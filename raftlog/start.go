@@ -137,7 +137,9 @@ func startGroup(c GroupConfig, env groupEnv, s storage) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start group %d: %w", c.ID, err)
 	}
+	g.lag.heard = g.raft.LastContact
 	if peers != nil {
+		g.lag.heard = peers.Heard
 		ask := beater(g.raft)
 		peers.onBeat.Store(&ask)
 		back := g.proposer.remind

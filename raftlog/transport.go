@@ -23,6 +23,9 @@ const (
 	// downPatience is how long a message to follow up the log waits for a node that
 	// cannot be reached. See AppendEntries.
 	downPatience = 3 * time.Second
+	// refusedPause is how long it waits before it asks a node again that has refused
+	// it.
+	refusedPause = 50 * time.Millisecond
 )
 
 var (
@@ -53,6 +56,7 @@ type PeerTransport struct {
 	onBeat  atomic.Pointer[func()] // asks raft for heartbeats; nil: they come by themselves
 	beating atomic.Bool            // raft has sent one since it was last asked
 	onBack  atomic.Pointer[func()] // told when a replica answers heartbeats again
+	heard   atomic.Int64           // when the last message of the leader came, since p.start; 0: never
 
 	mu   sync.Mutex
 	lost map[raft.ServerID]bool // replicas that have not answered the last heartbeat
@@ -134,7 +138,8 @@ func (t *PeerTransport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress)
 // the log waits for a while. raft waits between two of these for twice as long
 // after each failure, up to ten seconds (backoff in replicateTo), and a node that
 // has come back would be without entries for as long. The fewer failures, the
-// sooner it is up to date; and here it is noticed at once.
+// sooner it is up to date; and here it is noticed at once. A node that refuses the
+// message is asked again for as long: one that starts has no replicas yet.
 func (t *PeerTransport) AppendEntries(id raft.ServerID, target raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	c := call{kind: kindAppend, id: id, target: target, timeout: smallTimeout}
 	if isHeartbeat(req) {
@@ -156,7 +161,18 @@ func (t *PeerTransport) AppendEntries(id raft.ServerID, target raft.ServerAddres
 		c.timeout = appendTimeout + time.Duration(c.size>>20)*appendTimePerMiB
 	}
 	c.downPatience = downPatience
-	return t.call(c, req, resp)
+	giveUp := t.p.clock() + downPatience
+	for {
+		err := t.call(c, req, resp)
+		if refused := (*PeerError)(nil); !errors.As(err, &refused) || t.p.clock() >= giveUp {
+			return err
+		}
+		select {
+		case <-time.After(refusedPause):
+		case <-t.ctx.Done():
+			return raft.ErrTransportShutdown
+		}
+	}
 }
 
 // isHeartbeat tells the messages of raft's heartbeat goroutine from those that

@@ -143,6 +143,56 @@ func (v *voter) votes(from string, id raft.ServerID, node raft.ServerAddress) (g
 	return vote.Granted || pre.Granted, err
 }
 
+// TestHeardOfTheLeader proves that what a replica takes from its leader counts as
+// word of him, and a vote that it gives to somebody else does not.
+func TestHeardOfTheLeader(t *testing.T) {
+	r := newRig(t, 2, nil)
+	me := newVoter(t, r.nodes[0].peers, 1, "n0@1", nil, nil)
+	other := newVoter(t, r.nodes[1].peers, 1, "n1@1", nil, nil)
+	if granted, err := me.votes("n0@1", "n1@1", "n1"); !granted || err != nil {
+		t.Fatalf("granted %v, error %v", granted, err)
+	}
+	if at := other.Heard(); !at.IsZero() {
+		t.Errorf("a replica that gave a vote heard of its leader at %v", at)
+	}
+	before := time.Now()
+	var resp raft.AppendEntriesResponse
+	if err := me.AppendEntries("n1@1", "n1", &raft.AppendEntriesRequest{RPCHeader: voteHead("n0@1"), Term: 7}, &resp); err != nil {
+		t.Fatal(err)
+	}
+	heard := other.Heard()
+	if heard.Before(before) || heard.After(time.Now()) {
+		t.Errorf("a message of the leader between %v and %v was heard at %v", before, time.Now(), heard)
+	}
+	if granted, err := me.votes("n0@1", "n1@1", "n1"); !granted || err != nil {
+		t.Fatalf("granted %v, error %v", granted, err)
+	}
+	if got := other.Heard(); got != heard {
+		t.Errorf("a vote moved it from %v to %v", heard, got)
+	}
+}
+
+// TestReplicaThatStartsLate proves that what follows up the log waits for a replica
+// that its node does not have yet: raft would wait longer after each refusal.
+func TestReplicaThatStartsLate(t *testing.T) {
+	r := newRig(t, 2, nil)
+	lead := newVoter(t, r.nodes[0].peers, 1, "n0@1", nil, nil)
+	done := make(chan error, 1)
+	go func() {
+		req := &raft.AppendEntriesRequest{RPCHeader: voteHead("n0@1"), Term: 7, Entries: []*raft.Log{{Index: 1, Term: 7}}}
+		done <- lead.AppendEntries("n1@1", "n1", req, new(raft.AppendEntriesResponse))
+	}()
+	select {
+	case err := <-done:
+		t.Fatalf("the message did not wait: %v", err)
+	case <-time.After(3 * refusedPause):
+	}
+	late := newVoter(t, r.nodes[1].peers, 1, "n1@1", nil, nil)
+	if err := <-done; err != nil || late.asked.Load() != 1 {
+		t.Errorf("%v; raft was asked %d times", err, late.asked.Load())
+	}
+}
+
 // TestVotesAreOfTheRightReplica proves that only the replica that is meant gives
 // a vote, only to one that its node speaks for, and none while it is empty.
 func TestVotesAreOfTheRightReplica(t *testing.T) {

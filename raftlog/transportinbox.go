@@ -127,10 +127,35 @@ func (t *PeerTransport) handle(in *incoming, answers chan raft.RPCResponse) {
 	}
 	select {
 	case a := <-answers:
+		if a.Error == nil && fromLeader(a.Response) {
+			t.heard.Store(int64(in.at))
+		}
 		in.from.answer(in, a.Response, a.Error)
 	case <-t.ctx.Done():
 		in.from.answer(in, nil, raft.ErrTransportShutdown)
 	}
+}
+
+// fromLeader reports whether an answer is one by which raft takes something from the
+// leader of its term.
+func fromLeader(answer any) bool {
+	switch a := answer.(type) {
+	case *raft.AppendEntriesResponse:
+		return a.Success
+	case *raft.InstallSnapshotResponse:
+		return a.Success
+	}
+	return false
+}
+
+// Heard is when the last message came that the replica took from its leader; zero
+// if none did. Raft's LastContact counts votes that it gives as well.
+func (t *PeerTransport) Heard() time.Time {
+	at := t.heard.Load()
+	if at == 0 {
+		return time.Time{}
+	}
+	return t.p.start.Add(time.Duration(at))
 }
 
 // refusal is why raft does not get to see a message; nil: it does.
