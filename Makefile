@@ -3,7 +3,7 @@
 GO ?= go
 BIN := bin/usher
 
-.PHONY: all build demo test test-presets test-baselines vet soak e2e fuzz bench baselines wrong clean
+.PHONY: all build demo test test-baselines vet soak e2e fuzz bench baselines wrong clean
 
 all: build
 
@@ -18,12 +18,7 @@ demo: build
 # than `go test ./...` does (-short).
 test: vet
 	$(GO) test -race -short -timeout 10m ./...
-	@$(MAKE) --no-print-directory test-presets test-baselines
-
-# On-sales of each preset with 20,000 users: without the race detector, which has
-# 1,000 of them.
-test-presets:
-	$(GO) test -timeout 5m -count 1 -run TestPresets ./bench/onsale
+	$(GO) test -timeout 5m -count 1 -run TestPresets ./bench/onsale # 20,000 users, without the race detector
 
 # The module of the baselines, which has dependencies of its own. Tests of a server
 # that is not installed are skipped.
@@ -32,7 +27,7 @@ test-baselines: build
 
 vet:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
-	$(GO) vet ./...
+	$(GO) vet -race ./... # of the packages that the tests compile, too
 
 # Long tests against real processes and real disks: kill -9 under load, twenty
 # gigabytes through the log, a million holds, clusters whose nodes die, sleep and

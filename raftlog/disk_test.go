@@ -37,6 +37,9 @@ func TestDiskBounded(t *testing.T) {
 		SnapshotLogBytes: 4 << 20, TrailingLogBytes: 2 << 20, memTable: 4 << 20,
 	}
 	total := int64(512 << 20)
+	if testing.Short() {
+		total /= 2
+	}
 	if gb := os.Getenv("RAFTLOG_DISK_GB"); gb != "" {
 		n, err := strconv.Atoi(gb)
 		if err != nil {

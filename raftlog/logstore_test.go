@@ -81,7 +81,11 @@ func TestLogStoreAgainstModel(t *testing.T) {
 	n := mustOpen(t, o)
 	m := &logModel{entries: make(map[uint64]*raft.Log), term: 1, snap: newTestState()}
 	g := groupOf(t, n, 3, m.term)
-	for step := range 2_000 {
+	steps := 2_000
+	if testing.Short() {
+		steps /= 2
+	}
+	for step := range steps {
 		what := m.step(t, r, g)
 		if r.IntN(100) == 0 {
 			what = "restart"

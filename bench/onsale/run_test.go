@@ -133,12 +133,16 @@ func sell(t *testing.T, name string, fraction time.Duration, change func(*scenar
 }
 
 // Every preset, small and fast, against a real node over all carriers: everybody
-// comes, seats are sold, the audit passes and has looked at what there was.
+// comes, seats are sold, the audit passes and has looked at what there was. Short
+// tests have one with a waiting room and one without.
 func TestPresets(t *testing.T) {
 	for name, fraction := range map[string]time.Duration{
 		"stadium": 12, "arena": 6, "theatre-week": 4, "ten-stadium-day": 10,
 	} {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name != "stadium" && name != "theatre-week" {
+				t.Skip("short")
+			}
 			s, r := sell(t, name, fraction, func(s *scenario.Scenario, _ *onsale.Options) {
 				if s.Room.Enabled {
 					s.Carriers = scenario.Carriers{HTTP: 0.05, SSE: 0.01, WebSocket: 0.01, Streams: 50}
