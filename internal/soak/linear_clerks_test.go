@@ -235,7 +235,10 @@ func (k *teller) call(ctx context.Context, x *asking, again bool) error {
 		h, err = ev.Hold(ctx, ask)
 		a.ret = k.l.now()
 		if err == nil {
-			x.order.id, a.fence = h.ID(), h.Fence()
+			a.fence = h.Fence()
+			if !again { // then others know it by now, and read it
+				x.order.id = h.ID()
+			}
 		}
 	case wire.KindGetHold:
 		var info *wire.HoldInfo
