@@ -27,7 +27,7 @@ test-baselines: build
 
 vet:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
-	$(GO) vet -race ./... # of the packages that the tests compile, too
+	$(GO) vet ./...
 
 # Long tests against real processes and real disks: kill -9 under load, twenty
 # gigabytes through the log, a million holds, clusters whose nodes die, sleep and
