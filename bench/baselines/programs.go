@@ -39,9 +39,7 @@ func findPrograms(ctx context.Context, data string) (*programs, error) {
 	if err := errors.Join(missing[:]...); err != nil {
 		return nil, fmt.Errorf("%w\n`make baselines` at the top of the project installs and builds what is missing", err)
 	}
-	if p.hugePages, p.release, err = postgres.HugePages(); err != nil {
-		return nil, err
-	}
+	p.hugePages, p.release = postgres.HugePages()
 	if p.template, err = postgres.MakeTemplate(ctx, bin, data); err != nil {
 		p.release()
 		return nil, err

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -18,33 +17,23 @@ const (
 // release is called, which root may ask for. 32 processes that each map 1 GiB in
 // pages of 4 KiB spend much of a hold on page faults, so that without them there is
 // half as much to measure. It reports whether there are enough.
-func HugePages() (ok bool, release func(), err error) {
-	before, err := hugePages()
-	if err != nil {
-		return false, nil, err
+func HugePages() (enough bool, release func()) {
+	before := hugePages()
+	if before >= pagesWanted || setHugePages(pagesWanted) != nil {
+		return before >= pagesWanted, func() {}
 	}
-	if before >= pagesWanted {
-		return true, func() {}, nil
-	}
-	if err := setHugePages(pagesWanted); err != nil {
-		return false, func() {}, nil
-	}
-	// The kernel gives as many as it finds.
-	have, err := hugePages()
-	release = func() { _ = setHugePages(before) } // pages that stay are only memory
-	return have >= pagesWanted, release, err
+	// The kernel gives as many as it finds. Those that stay in the end are only memory.
+	return hugePages() >= pagesWanted, func() { _ = setHugePages(before) }
 }
 
-func hugePages() (int, error) {
+// hugePages is how many there are; 0 if the system does not say.
+func hugePages() int {
 	text, err := os.ReadFile(pagesFile)
 	if err != nil {
-		return 0, err
+		return 0
 	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", pagesFile, err)
-	}
-	return n, nil
+	n, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return n
 }
 
 func setHugePages(n int) error {

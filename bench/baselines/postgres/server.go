@@ -27,7 +27,6 @@ var settings = []string{
 	"max_wal_size=8GB", // no checkpoint while it is measured
 	"checkpoint_timeout=30min",
 	"wal_buffers=64MB",
-	"bgwriter_delay=200ms",
 	"plan_cache_mode=force_generic_plan", // else each statement is planned anew, for an array of its length
 	"commit_delay=1000",                  // microseconds in which more commits join a sync, when five sessions are busy
 	"jit=off",                            // these queries are over before a compiler would have begun
